@@ -1,0 +1,227 @@
+"""The ports: what the house needs from storage, one small protocol each; backends live in storage/, a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.records import ItemRecord, UserRecord
+from segue.core.types import Arrays, Events, Exposure, Int32, Int64, Items, Recent, Scored
+
+ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of each event of an append: status (n,) uint8 (ACCEPTED, DUPLICATE, CONFLICT), seq (n,) int64 (0 if not accepted)."""
+
+    status: NDArray[np.uint8]
+    seq: Int64
+
+
+class EventLog(Protocol):
+    """The durable truth. Everything else can be rebuilt from it."""
+
+    @property
+    def last(self) -> int:
+        """seq of the newest event, 0 when empty; includes what other processes appended."""
+        ...
+
+    def append(self, events: Events, texts: Mapping[int, str] | None = None) -> Appended:
+        """Store the events (seq is ignored and given) and return only when they are on disk.
+
+        An event whose key is known with the same body is a DUPLICATE, with another body a CONFLICT; neither is stored. This
+        holds within the batch as well. `texts` maps row -> search words. Atomic: all accepted rows or none.
+        """
+        ...
+
+    def read(self, after: int, limit: int) -> Events:
+        """Up to `limit` events with seq > after, in order of seq: sealed or not, one log."""
+        ...
+
+    def scan(self, at_from: int, at_to: int, columns: Sequence[str] | None = None) -> Iterator[Events]:
+        """Every event with at_from <= at < at_to (ms) in chunks of bounded size, in order of seq; unnamed columns are zero."""
+        ...
+
+    def append_exposures(self, exposures: Sequence[Exposure]) -> None:
+        """Store slates as shown; durable when it returns."""
+        ...
+
+    def exposure(self, request_id: int) -> Exposure | None:
+        """The exposure of a request, or None."""
+        ...
+
+    def exposures(self, at_from: int, at_to: int) -> Iterator[Exposure]:
+        """Exposures shown in the interval (ms), oldest first."""
+        ...
+
+    def seal(self, before: int) -> list[str]:
+        """Move closed days (arrived before `before` ms) into checksummed Parquet segments; returns their names."""
+        ...
+
+    def check(self) -> list[str]:
+        """Verify every checksum; a list of what is wrong, empty when all is well."""
+        ...
+
+    def close(self) -> None:
+        """Release files and locks."""
+        ...
+
+
+class OnlineState(Protocol):
+    """What serving knows of the present, folded from the log alone: the same events in the same order give the same bytes."""
+
+    @property
+    def applied(self) -> int:
+        """seq of the last event that was folded in."""
+        ...
+
+    def fold(self, events: Events) -> None:
+        """Apply events in order of seq; those at or below `applied` are skipped."""
+        ...
+
+    def recent(self, user: int, session: int = 0) -> Recent:
+        """The listener's last plays and votes, newest first; empty for MISSING."""
+        ...
+
+    def heard(self, user: int, items: Int32) -> tuple[NDArray[np.uint16], Int64]:
+        """Per item: times this user played it (ends of plays), and when last (ms, 0 never)."""
+        ...
+
+    def marks(self, user: int, items: Int32) -> NDArray[np.uint8]:
+        """Per item the bits LIKED=1, DISLIKED=2, HIDDEN=4, SAVED=8, SHOWN=16 of this user, last word wins."""
+        ...
+
+    def in_session(self, user: int, session: int, items: Int32) -> NDArray[np.bool_]:
+        """Per item whether this user started or played it in this session, however long the session is."""
+        ...
+
+    def novelty(self, user: int) -> tuple[float, float, float, float]:
+        """(finished new, rejected new, finished familiar, rejected familiar): counts, how the user takes new songs."""
+        ...
+
+    def popular(self, region: int, age_band: int, hour_of_week: int, limit: int) -> Scored:
+        """The live answer of M3 at this place and time; MISSING region or band falls back to the parent."""
+        ...
+
+    def popularity(self, items: Int32, region: int, hour_of_week: int) -> NDArray[np.float32]:
+        """Per item (expected share heard, log decayed plays), (n, 2): features for the ranker, shrunk to the parent."""
+        ...
+
+    def digest(self) -> str:
+        """A hash over every byte of the state."""
+        ...
+
+    def flush(self) -> None:
+        """Write back to disk; nothing is lost without it, since the log can rebuild the state."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release."""
+        ...
+
+
+class Names(Protocol):
+    """External id <-> dense id, from 0, never reused; durable when intern returns."""
+
+    def __len__(self) -> int: ...
+
+    def intern(self, names: Sequence[str]) -> Int32:
+        """Dense ids, giving new ones to names not seen before, in order of first appearance."""
+        ...
+
+    def find(self, names: Sequence[str]) -> Int32:
+        """Dense ids, MISSING where unknown."""
+        ...
+
+    def name(self, dense: int) -> str:
+        """The external id; NotFound for an id never given."""
+        ...
+
+    def all(self, dense: Int32) -> list[str]:
+        """The external ids of many."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Models on disk: content-addressed, immutable, never pickle."""
+
+    def put(self, name: str, arrays: Arrays, manifest: Mapping[str, object]) -> str:
+        """Store arrays and manifest under a version made from their content; all or nothing; returns the version."""
+        ...
+
+    def get(self, name: str, version: str) -> tuple[Arrays, dict[str, object]]:
+        """Memory-mapped arrays and manifest; NotFound or Corrupt."""
+        ...
+
+    def alias(self, name: str, alias: str) -> str | None:
+        """The version an alias (champion, previous, challenger) points at."""
+        ...
+
+    def set_aliases(self, name: str, aliases: Mapping[str, str | None]) -> None:
+        """Repoint several aliases at once, atomically and durably; None removes one."""
+        ...
+
+    def versions(self, name: str) -> list[str]:
+        """Versions, oldest first."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Facts about items and users by dense id, and the dictionaries of every name; durable when a put returns.
+
+    Several processes may open one catalogue; what one put, the others see after `refresh` (called by every put and intern).
+    """
+
+    users: Names
+    items: Names
+    artists: Names
+    albums: Names
+    tags: Names
+    regions: Names
+    devices: Names
+
+    @property
+    def facts(self) -> Items:
+        """The item columns as of now, len(items) rows; a new object after each change, so a request takes it once."""
+        ...
+
+    def put_items(self, records: Sequence[ItemRecord]) -> Int32:
+        """Insert or update; the dense ids. Fields that are None keep what was stored."""
+        ...
+
+    def put_users(self, records: Sequence[UserRecord]) -> Int32:
+        """Insert or update coarse facts of users; the dense ids."""
+        ...
+
+    def item(self, dense: int) -> ItemRecord:
+        """All that is known of an item; a bare record with its id when it is known from events only."""
+        ...
+
+    def user(self, dense: int) -> UserRecord:
+        """All that is known of a user."""
+        ...
+
+    def user_context(self, dense: int) -> tuple[int, int]:
+        """(region, age band) of a user, MISSING where unknown: an array look-up, for the hot path."""
+        ...
+
+    def titles(self, dense: Int32) -> list[tuple[str, str]]:
+        """(title, artist) of items, for slates: under 2 us an item; the external id stands in for a missing title."""
+        ...
+
+    def search(self, text: str, limit: int) -> Int32:
+        """Items whose title or artist contains the words, best first; for the player and the command line."""
+        ...
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote."""
+        ...
+
+    def close(self) -> None:
+        """Release files."""
+        ...

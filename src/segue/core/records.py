@@ -1,0 +1,35 @@
+"""Facts about items and users as they travel from outside to the catalogue: already checked, users already coarsened."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ItemRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One item: anything that can be played. Every field but `id` is optional; None leaves a stored value as it is."""
+
+    id: str
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    duration_s: float | None = None
+    tags: list[str] | None = None
+    released: str | None = None  # ISO date, or a year, or a year and month
+    kind: str | None = None  # "track" unless told
+    playable: bool | None = None
+    extra: dict[str, str | int | float | bool | None] | None = None
+
+
+class UserRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One user, coarse facts only: exact age, coordinates, zip codes, names and addresses never get here."""
+
+    id: str
+    age_band: int | None = None  # index into AGE_BANDS
+    gender: str | None = None
+    region: str | None = None
+    tags: list[str] | None = None  # favourite tags, as told at onboarding
+    artists: list[str] | None = None  # favourite artists, as told at onboarding
+
+
+AGE_BANDS: tuple[str, ...] = ("0-12", "13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65+")
+AGE_BAND_STARTS: tuple[int, ...] = (0, 13, 18, 25, 35, 45, 55, 65)

@@ -1,0 +1,256 @@
+"""The nouns: events as columns, the query, the candidates, the slate and the exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+Arrays = dict[str, NDArray[np.generic]]
+
+MISSING = -1
+"""The dense id of nothing: no item, no region, no device, an unknown user."""
+NO_DAY = np.iinfo(np.int32).min
+"""A release day that is not known (days since 1970-01-01 may be negative)."""
+
+EVENT = np.dtype(
+    [
+        ("seq", "<i8"),  # place in the log, from 1, given by the log
+        ("key_hi", "<u8"),  # blake2b-128 of the event id, two halves: unique for ever
+        ("key_lo", "<u8"),
+        ("body", "<u8"),  # blake2b-64 of everything else: same key, other body = conflict
+        ("at", "<i8"),  # milliseconds since 1970-01-01 UTC
+        ("session", "<u8"),  # blake2b-64 of the caller's session or playlist id, 0 = none
+        ("request", "<u8"),  # the request that recommended it, 0 = none
+        ("user", "<i4"),
+        ("item", "<i4"),  # MISSING for a search
+        ("played_s", "<f4"),  # NaN = not known, so are the next two
+        ("duration_s", "<f4"),
+        ("value", "<f4"),
+        ("position", "<i2"),  # from 0, MISSING = none
+        ("region", "<i2"),
+        ("device", "<i1"),
+        ("action", "<i1"),
+    ]
+)
+Events = NDArray[np.void]
+"""A record array of dtype EVENT: 88 bytes an event, no Python object."""
+
+
+def empty_events(n: int) -> Events:
+    """n events with every optional field marked as absent; the caller fills in the rest."""
+    events = np.zeros(n, EVENT)
+    for name in ("played_s", "duration_s", "value"):
+        events[name] = np.nan
+    for name in ("item", "position", "region", "device"):
+        events[name] = MISSING
+    return events
+
+
+@dataclass(frozen=True)
+class Items:
+    """Facts about items as columns, indexed by dense item id: n rows. Arrays may be memory-mapped and are read-only."""
+
+    artist: Int32  # (n,) dense artist id, MISSING unknown
+    album: Int32
+    work: Int32  # (n,) items with the same work are near-duplicates: live, remaster, single and album
+    released: Int32  # (n,) days since 1970-01-01, NO_DAY unknown
+    added: Int32  # (n,) day the catalogue first saw it
+    duration_s: Float32  # (n,) NaN unknown
+    playable: Bool  # (n,) False: never recommend
+    tags_ptr: Int64  # (n + 1,) CSR over tags
+    tags: Int32  # dense tag ids
+
+    def __len__(self) -> int:
+        return len(self.artist)
+
+    @staticmethod
+    def bare(n: int) -> Items:
+        """n items of which nothing is known."""
+        return Items(
+            artist=np.full(n, MISSING, np.int32),
+            album=np.full(n, MISSING, np.int32),
+            work=np.arange(n, dtype=np.int32),
+            released=np.full(n, NO_DAY, np.int32),
+            added=np.zeros(n, np.int32),
+            duration_s=np.full(n, np.nan, np.float32),
+            playable=np.ones(n, np.bool_),
+            tags_ptr=np.zeros(n + 1, np.int64),
+            tags=np.zeros(0, np.int32),
+        )
+
+
+@dataclass(frozen=True)
+class Recent:
+    """What a listener did last, newest first, one row a play or vote: (n,) columns."""
+
+    items: Int32
+    signal: Float32  # +1 finished or liked, -1 skipped or disliked, 0 neither (core.actions.signals)
+    share: Float32  # heard share, NaN unknown
+    at: Int64  # milliseconds
+    in_session: Bool  # belongs to the session of the query
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @staticmethod
+    def none() -> Recent:
+        """Nothing heard yet."""
+        return Recent(
+            np.zeros(0, np.int32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.bool_),
+        )
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Where a radio starts: dense ids of items, artists and tags, each (k,) int32."""
+
+    items: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    artists: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    tags: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __bool__(self) -> bool:
+        return bool(len(self.items) or len(self.artists) or len(self.tags))
+
+
+@dataclass(frozen=True)
+class Context:
+    """Coarse facts of the moment, dense ids or MISSING."""
+
+    region: int = MISSING
+    device: int = MISSING
+    age_band: int = MISSING
+    hour_of_week: int = 0
+    """0 = Monday 00:00 to 168, local time of the region."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One "next?": everything that a stage may know. `now` is in it, so no stage reads a clock."""
+
+    request_id: int
+    user: int  # dense id, MISSING for a newcomer nobody has seen
+    now: int  # milliseconds
+    limit: int = 10
+    surface: str = "radio"
+    session: int = 0
+    seeds: Seeds = field(default_factory=Seeds)
+    recent: Recent = field(default_factory=Recent.none)
+    exclude: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    discovery: float | None = None  # share of never-heard songs wanted; None = learned for the user
+    context: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An answer of a source: items (n,) int32 distinct, scores (n,) float32 finite, best first, ties by smaller item id."""
+
+    items: Int32
+    scores: Float32
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @staticmethod
+    def none() -> Scored:
+        """No opinion."""
+        return Scored(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The union of the sources: items (n,) distinct ascending; evidence (n, sources) float32, NaN = that source is silent."""
+
+    items: Int32
+    evidence: Float32
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def keep(self, mask: Bool) -> Candidates:
+        """The candidates where mask is True, in order."""
+        return Candidates(self.items[mask], self.evidence[mask], self.sources)
+
+
+@dataclass(frozen=True)
+class Slate:
+    """What is answered: k items in order. It cannot be built without propensities in (0, 1]."""
+
+    request_id: int
+    items: Int32  # (k,)
+    scores: Float32  # (k,) the ranker's
+    propensities: Float32  # (k,) probability that this item was chosen for this place, given those before it
+    sources: tuple[tuple[str, ...], ...]  # per item, the sources that offered it
+    reasons: tuple[str, ...]  # per item, words for a listener
+    explored: Bool  # (k,)
+    policy: str
+    model_versions: dict[str, str]
+    rung: str  # personal, cached, regional or global
+
+    def __post_init__(self) -> None:
+        k = len(self.items)
+        lengths = {len(self.scores), len(self.propensities), len(self.sources), len(self.reasons), len(self.explored)}
+        if lengths != {k}:
+            raise ValueError(f"a slate of {k} items needs {k} scores, propensities, sources, reasons; got lengths {lengths}")
+        if k and not (np.all(self.propensities > 0) and np.all(self.propensities <= 1)):
+            raise ValueError("propensities must be in (0, 1]: without them no policy can be judged off-line")
+        if len(np.unique(self.items)) != k:
+            raise ValueError("a slate holds an item twice")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A slate as it was shown, with the ranker's rows: stored when shown, so training never recomputes the past."""
+
+    slate: Slate
+    user: int
+    at: int  # milliseconds
+    session: int
+    surface: str
+    region: int
+    features: Float32  # (k, F)
+    feature_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """What the night learns from: plays, votes and playlist places as columns, sorted by (user, at, position, seq).
+
+    Bounded: 17 bytes a row. A row is an event with a taste or a place: COMPLETED, SKIPPED, LIKED, DISLIKED, SAVED, RATED,
+    HIDDEN. Sessions are contiguous within a user: the caller's session id where given, else a gap of 30 minutes.
+    """
+
+    n_users: int
+    n_items: int
+    now: int  # milliseconds, the end of the window; nothing later is in it
+    user: Int32  # (m,) ascending
+    item: Int32  # (m,)
+    at: NDArray[np.uint32]  # (m,) seconds since 1970-01-01
+    signal: Int8  # (m,) -1, 0, +1
+    session: Int32  # (m,) dense session number, ascending, 0-based
+    facts: Items  # n_items rows
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def n_sessions(self) -> int:
+        """How many sessions the rows fall into."""
+        return int(self.session[-1]) + 1 if len(self.session) else 0
+
+    def user_ptr(self) -> Int64:
+        """Row offsets of users: rows of user u are user_ptr[u]:user_ptr[u + 1]; (n_users + 1,) int64."""
+        return np.searchsorted(self.user, np.arange(self.n_users + 1)).astype(np.int64)
