@@ -1,0 +1,1 @@
+"""Rankers: one file each, all keep the promise of core.stages.Ranker."""
