@@ -1,0 +1,105 @@
+"""One frozen configuration, read from segue.toml in the home or from --config; unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from segue.core.errors import BadConfig
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+Size = Annotated[int, Meta(ge=0)]
+
+
+class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[storage]: one URL each; the scheme chooses the backend, a path is relative to the home."""
+
+    log: str = "sqlite:log"
+    catalogue: str = "sqlite:catalogue"
+    state: str = "mmap:state"
+    artifacts: str = "file:artifacts"
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[server]: where it listens and how long an answer may take."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    deadline_ms: Positive = 80.0
+    train_at: str | None = None  # "03:00" UTC: train every night in a child process
+    seal_every_s: Positive = 3600.0
+
+
+class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[radio]: how a slate is made."""
+
+    per_source: Count = 120
+    discovery: Share = 0.7  # share of never-heard songs before a listener has shown a taste for them
+    artist_gap: Size = 2  # other artists between two songs of one artist
+    max_per_artist: Count = 2  # songs of one artist in a slate of ten, in proportion for longer ones
+    explore: Share = 0.05  # chance that a place is drawn from the near-top instead of the top
+    explore_pool: Count = 40
+    temperature: Positive = 1.0
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[state]: what serving remembers of the present."""
+
+    recent_plays: Count = 64
+    half_life_days: Positive = 14.0
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[training]: what the night learns from."""
+
+    window: str = "90d"
+    holdout: str = "2d"
+    test_users: Count = 20_000
+    embedding_size: Count = 64
+    epochs: Count = 8
+    top_k: Count = 100
+    threads: Size = 0  # 0 = all cores
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set. [regions] maps a region's name to its minutes east of UTC (0 where it is not named)."""
+
+    storage: Storage = Storage()
+    server: Server = Server()
+    radio: Radio = Radio()
+    state: State = State()
+    training: Training = Training()
+    regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
+
+
+def load(home: Path, config: Path | None = None) -> Settings:
+    """Settings of --config, else of segue.toml in the home, else the defaults; BadConfig names the key and what it expects."""
+    path = config or home / "segue.toml"
+    if not path.exists():
+        if config is not None:
+            raise BadConfig(f"no configuration file at {config}: leave out --config to use the defaults", "config")
+        return Settings()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Settings)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} is not TOML: {error}", "config") from None
+    except msgspec.ValidationError as error:
+        raise BadConfig(f"{path}: {error}; docs/configuration.md lists every key", "config") from None
+
+
+_UNITS = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+
+
+def duration_ms(text: str, field: str) -> int:
+    """Milliseconds of "36h", "90d" or "12w"; BadInput otherwise."""
+    match = re.fullmatch(r"\s*(\d+)\s*([hdw])\s*", text)
+    if not match or int(match[1]) == 0:
+        raise BadConfig(f'{field}: expected a length of time such as "90d", "36h" or "12w", found {text!r}', field)
+    return int(match[1]) * _UNITS[match[2]]

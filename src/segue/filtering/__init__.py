@@ -1,0 +1,1 @@
+"""Rules that remove: each a function (query, candidates) -> mask."""

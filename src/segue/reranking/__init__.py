@@ -1,0 +1,1 @@
+"""The only stage that arranges and chooses."""

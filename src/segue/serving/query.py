@@ -1,0 +1,141 @@
+"""From a request in the caller's words to a Query in dense ids; what is not known becomes a warning, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from segue.core.clock import HOUR_MS, hour_of_week, parse_time
+from segue.core.errors import BadInput
+from segue.core.hashing import hash64
+from segue.core.ports import Catalogue, Names, OnlineState
+from segue.core.types import MISSING, Context, Int32, Query, Recent, Seeds
+from segue.serving.discovery import learned_share
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Many = Annotated[list[Name], Meta(max_length=1000)]
+SESSION_GAP_MS = HOUR_MS // 2
+NEWCOMER_PLAYS = 3
+"""Up to this many plays a listener is still introduced by the favourites named at onboarding."""
+
+
+class SeedsIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a radio starts."""
+
+    items: Many = []
+    artists: Many = []
+    tags: Many = []
+
+
+class ContextIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The moment: `at` is for replays and tests, ISO 8601 or Unix seconds."""
+
+    region: Name | None = None
+    device: Name | None = None
+    at: str | float | None = None
+
+
+class RecommendIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/recommendations."""
+
+    user: Name
+    surface: Name = "radio"
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+    seeds: SeedsIn = SeedsIn()
+    exclude: Many = []
+    discovery: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    session: Name | None = None
+    context: ContextIn = ContextIn()
+
+
+@dataclass(frozen=True)
+class QueryMaker:
+    """Turns requests into queries with the help of the catalogue and the online state."""
+
+    catalogue: Catalogue
+    state: OnlineState
+    discovery: float  # where a listener starts who has shown nothing yet
+    utc_offsets: dict[int, int]  # region -> minutes east of UTC
+
+    def make(self, request: RecommendIn, now: int, request_id: int) -> tuple[Query, list[str]]:
+        """The query and warnings about what the request names and nobody knows."""
+        warnings: list[str] = []
+        user = int(self.catalogue.users.find([request.user])[0])
+        context, now = self._context(request.context, user, now)
+        session = hash64(request.session) if request.session else 0
+        recent = self.state.recent(user, session)
+        if not session:
+            recent = running_session(recent, now)
+        seeds = self._seeds(request.seeds, warnings)
+        if not seeds and len(recent) <= NEWCOMER_PLAYS and user != MISSING:
+            seeds = self._favourites(user)
+        wanted = request.discovery
+        query = Query(
+            request_id=request_id,
+            user=user,
+            now=now,
+            limit=request.limit,
+            surface=request.surface,
+            session=session,
+            seeds=seeds,
+            recent=recent,
+            exclude=self._known(self.catalogue.items, request.exclude, "excluded items", warnings),
+            discovery=learned_share(self.state.novelty(user), self.discovery) if wanted is None else wanted,
+            context=context,
+        )
+        return query, warnings
+
+    def _context(self, given: ContextIn, user: int, now: int) -> tuple[Context, int]:
+        region, age_band = self.catalogue.user_context(user) if user != MISSING else (MISSING, MISSING)
+        if given.region is not None:
+            region = int(self.catalogue.regions.find([given.region])[0])
+        device = int(self.catalogue.devices.find([given.device])[0]) if given.device else MISSING
+        if given.at is not None:
+            try:
+                now = parse_time(given.at)
+            except (ValueError, OverflowError):
+                expected = "ISO 8601 such as 2026-01-31T20:00:00Z, or Unix seconds"
+                raise BadInput(f"context.at: expected {expected}, found {given.at!r}", "context.at") from None
+        hour = hour_of_week(now, self.utc_offsets.get(region, 0))
+        return Context(region=region, device=device, age_band=age_band, hour_of_week=hour), now
+
+    def _seeds(self, given: SeedsIn, warnings: list[str]) -> Seeds:
+        return Seeds(
+            self._known(self.catalogue.items, given.items, "seed items", warnings),
+            self._known(self.catalogue.artists, given.artists, "seed artists", warnings),
+            self._known(self.catalogue.tags, given.tags, "seed tags", warnings),
+        )
+
+    def _favourites(self, user: int) -> Seeds:
+        record = self.catalogue.user(user)
+        return Seeds(
+            artists=self._known(self.catalogue.artists, record.artists or (), "", []),
+            tags=self._known(self.catalogue.tags, record.tags or (), "", []),
+        )
+
+    @staticmethod
+    def _known(names: Names, wanted: Sequence[str], what: str, warnings: list[str]) -> Int32:
+        if not wanted:
+            return np.zeros(0, np.int32)
+        dense = names.find(wanted)
+        unknown = [name for name, number in zip(wanted, dense, strict=True) if number == MISSING]
+        if unknown:
+            shown = ", ".join(repr(name) for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            warnings.append(f"unknown {what} left out: {shown}")
+        known: Int32 = dense[dense != MISSING]
+        return known
+
+
+def running_session(recent: Recent, now: int) -> Recent:
+    """Marks the session of a caller who names none: plays with gaps of less than 30 minutes, up to now."""
+    if not len(recent):
+        return recent
+    times = np.concatenate(([now], recent.at))
+    near = np.abs(np.diff(times)) < SESSION_GAP_MS
+    running = np.logical_and.accumulate(near)
+    return replace(recent, in_session=running)

@@ -1,0 +1,227 @@
+"""One request, top to bottom: candidates, filtering, features, ranking, reranking, reasons; and always an answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.ports import Catalogue, OnlineState
+from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
+from segue.core.types import MISSING, Candidates, Exposure, Float32, Items, Query, Scored, Slate
+from segue.serving.explanations import Explainer, loudest
+from segue.serving.gathering import Count, Gatherer, merge
+
+IMPERSONAL = frozenset({"popular"})
+"""Sources whose evidence alone does not make an answer personal."""
+GATHER_SHARE = 0.6
+"""Share of the deadline that the sources may use; the rest is for ranking, the log and the way back."""
+REMEMBERED = 10_000
+"""Listeners whose last ranked candidates are kept for the rung `cached`."""
+
+Rows = Callable[[Query, Candidates], Float32]
+"""The features of candidates, (n, F) float32; columns are Model.feature_names."""
+
+
+def no_rows(query: Query, candidates: Candidates) -> Float32:
+    """For rankers that look at the evidence only."""
+    return np.zeros((len(candidates), 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that the night replaces, swapped as one reference: a request takes it once and keeps it to the end."""
+
+    sources: tuple[CandidateSource, ...]
+    ranker: Ranker
+    policy: str = "radio"
+    versions: dict[str, str] = field(default_factory=dict)
+    rows: Rows = no_rows
+    feature_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What stays while models come and go."""
+
+    filters: tuple[Filter, ...]
+    reranker: Reranker
+
+
+class Recommender:
+    """Answers every query with a slate of playable songs, on the highest rung that holds.
+
+    personal: the whole way, at least one song offered by a source that looked at the listener or the seeds.
+    cached: the whole way failed; the listener's last candidates, filtered again.
+    regional: what is popular in the region of the query at this hour. global: popular everywhere, else anything playable.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        stages: Stages,
+        catalogue: Catalogue,
+        state: OnlineState,
+        *,
+        key: bytes,
+        count: Count = lambda event, label: None,
+        per_source: int = 120,
+        deadline_ms: float = 80.0,
+    ) -> None:
+        self.model = model
+        self._stages, self._catalogue, self._state, self._count = stages, catalogue, state, count
+        self._key = key
+        self._per_source, self._budget_s = per_source, deadline_ms * GATHER_SHARE / 1000
+        self._gatherer = Gatherer(count)
+        self._explainer = Explainer(catalogue)
+        self._last: OrderedDict[int, tuple[NDArray[np.int32], Float32]] = OrderedDict()
+        self._last_lock = threading.Lock()
+
+    def swap(self, model: Model) -> None:
+        """Serve another model from the next request on."""
+        self.model = model
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self._gatherer.close()
+
+    def recommend(self, query: Query) -> Exposure:
+        """The slate for a query and the features behind it; raises for nothing that a stage may do."""
+        model, started = self.model, time.perf_counter()
+        for rung in (self._personal, self._cached, self._regional, self._global):
+            try:
+                exposure = rung(query, model)
+            except Exception as error:
+                self._count("rung_failed", f"{rung.__name__[1:]}:{type(error).__name__}")
+                continue
+            if exposure is not None:
+                self._count("rung", exposure.slate.rung)
+                self._count("late", exposure.slate.rung) if time.perf_counter() - started > 2 * self._budget_s else None
+                return exposure
+        self._count("rung", "empty")
+        return self._exposure(query, model, Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), ()), "global")
+
+    def _personal(self, query: Query, model: Model) -> Exposure | None:
+        candidates = self._gatherer.gather(model.sources, query, self._per_source, self._budget_s)
+        candidates = self._filtered(query, candidates)
+        if len(candidates) < query.limit:
+            candidates = self._filled_up(query, candidates)
+        if not len(candidates):
+            return None
+        rows = model.rows(query, candidates)
+        scores = model.ranker.score(query, candidates, rows)
+        exposure = self._exposure(query, model, candidates, "personal", scores, rows)
+        self._remember(query.user, candidates.items, scores)
+        return exposure
+
+    def _filled_up(self, query: Query, candidates: Candidates) -> Candidates:
+        """Few are left: what is popular joins them, as deep as it takes, so that the slate gets its length."""
+        wide = self._state.popular(query.context.region, query.context.age_band, query.context.hour_of_week, 20 * query.limit)
+        more = self._filtered(query, merge(["popular"], [wide]))
+        if len(more) < query.limit:
+            more = self._filtered(query, merge(["popular"], [anything(self._catalogue.facts, query, 500)]))
+        more = more.keep(~np.isin(more.items, candidates.items))
+        sources = candidates.sources if "popular" in candidates.sources else (*candidates.sources, "popular")
+        evidence = np.full((len(candidates) + len(more), len(sources)), np.nan, np.float32)
+        evidence[: len(candidates), : candidates.evidence.shape[1]] = candidates.evidence
+        # below everything that popularity itself offered for this query: it is the last resort
+        floor = np.nanmin(evidence[:, sources.index("popular")], initial=0.0)
+        evidence[len(candidates) :, sources.index("popular")] = floor - 1.0 - np.arange(len(more), dtype=np.float32)
+        items = np.concatenate((candidates.items, more.items))
+        order = np.argsort(items, kind="stable")
+        return Candidates(items[order], evidence[order], sources)
+
+    def _cached(self, query: Query, model: Model) -> Exposure | None:
+        with self._last_lock:
+            kept = self._last.get(query.user)
+        return self._simple(query, model, "cached", Scored(*kept)) if kept else None
+
+    def _regional(self, query: Query, model: Model) -> Exposure | None:
+        if query.context.region == MISSING:
+            return None
+        context = query.context
+        return self._simple(
+            query, model, "regional", self._state.popular(context.region, context.age_band, context.hour_of_week, 500)
+        )
+
+    def _global(self, query: Query, model: Model) -> Exposure | None:
+        answer = self._state.popular(MISSING, MISSING, query.context.hour_of_week, 500)
+        return self._simple(query, model, "global", answer) or self._simple(
+            query, model, "global", anything(self._catalogue.facts, query, 500)
+        )
+
+    def _simple(self, query: Query, model: Model, rung: str, answer: Scored) -> Exposure | None:
+        """A slate from one list: no features and no ranker that could fail again."""
+        candidates = self._filtered(query, merge([rung], [answer]))
+        if not len(candidates):
+            return None
+        return self._exposure(query, model, candidates, rung, candidates.evidence[:, 0])
+
+    def _filtered(self, query: Query, candidates: Candidates) -> Candidates:
+        for rule in self._stages.filters:
+            if not len(candidates):
+                break
+            candidates = candidates.keep(rule(query, candidates))
+        return candidates
+
+    def _exposure(
+        self,
+        query: Query,
+        model: Model,
+        candidates: Candidates,
+        rung: str,
+        scores: Float32 | None = None,
+        rows: Float32 | None = None,
+    ) -> Exposure:
+        scores = np.zeros(len(candidates), np.float32) if scores is None else scores
+        picks, propensities, explored = self._stages.reranker.select(query, candidates, scores, self._rng(query.request_id))
+        offered = loudest(candidates, picks, getattr(model.ranker, "weights", {}))
+        if rung == "personal" and not any(set(names) - IMPERSONAL for names in offered):
+            rung = "regional" if query.context.region != MISSING else "global"
+        items = candidates.items[picks]
+        slate = Slate(
+            request_id=query.request_id,
+            items=items,
+            scores=scores[picks],
+            propensities=propensities,
+            sources=tuple(offered),
+            reasons=self._explainer.reasons(query, items.tolist(), offered, {s.name: s for s in model.sources}),
+            explored=explored,
+            policy=model.policy,
+            model_versions=model.versions,
+            rung=rung,
+        )
+        features = rows[picks] if rows is not None else np.zeros((len(items), 0), np.float32)
+        names = model.feature_names if rows is not None else ()
+        return Exposure(slate, query.user, query.now, query.session, query.surface, query.context.region, features, names)
+
+    def _rng(self, request_id: int) -> np.random.Generator:
+        digest = blake2b(request_id.to_bytes(8, "little"), key=self._key, digest_size=16).digest()
+        return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+    def _remember(self, user: int, items: NDArray[np.int32], scores: Float32) -> None:
+        if user == MISSING:
+            return
+        best = np.argsort(-scores, kind="stable")[:200]
+        with self._last_lock:
+            self._last[user] = (items[best], scores[best])
+            self._last.move_to_end(user)
+            while len(self._last) > REMEMBERED:
+                self._last.popitem(last=False)
+
+
+def anything(facts: Items, query: Query, limit: int) -> Scored:
+    """Playable songs when nobody has played anything: the newest `limit` of the catalogue."""
+    items = np.flatnonzero(facts.playable)[::-1][:limit].astype(np.int32)
+    return Scored(items, -np.arange(len(items), dtype=np.float32))
+
+
+def versions_of(sources: Sequence[CandidateSource], version: str) -> Mapping[str, str]:
+    """Every source under the version of the bundle that it came from."""
+    return {source.name: version for source in sources}

@@ -1,0 +1,1 @@
+"""HTTP: the routes, the errors, the pages. The only room that knows the web framework."""

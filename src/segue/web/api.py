@@ -1,0 +1,269 @@
+"""The routes of /v1: events and facts in, slates and neighbours out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from segue import __version__
+from segue.core.clock import hour_of_week, parse_time
+from segue.core.errors import BadInput, NotFound
+from segue.core.hashing import request_text
+from segue.core.ports import CONFLICT, DUPLICATE
+from segue.core.records import AGE_BANDS
+from segue.core.types import MISSING, Exposure, Int32, Scored
+from segue.events.schema import Rejection, decode_events, decode_items, decode_users
+from segue.serving.query import RecommendIn
+from segue.web.problems import answer, body_of, decoded, limit_of
+from segue.web.service import Service
+
+
+@runtime_checkable
+class Similar(Protocol):
+    """A source that knows the neighbours of an item."""
+
+    def similar(self, item: int, limit: int) -> Scored:
+        """Best first."""
+        ...
+
+
+@runtime_checkable
+class TopForUser(Protocol):
+    """A source that keeps the top items of every user."""
+
+    def top(self, user: int, limit: int) -> Scored:
+        """Best first."""
+        ...
+
+
+def service_of(request: Request) -> Service:
+    """The running server's parts."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def post_events(request: Request) -> Response:
+    """Answers only when the accepted events are on disk and folded into the state."""
+    service = service_of(request)
+    events, places, rejected = decode_events(await body_of(request), service.now())
+    accepted = duplicates = 0
+    if events:
+        result = await asyncio.wrap_future(service.writer.submit(events))
+        for place, status in zip(places, result.status.tolist(), strict=True):
+            if status == CONFLICT:
+                text = "event_id: known with another body; the first one is kept, send a new id for a new event"
+                rejected.append(Rejection(place, text))
+            elif status == DUPLICATE:
+                duplicates += 1
+            else:
+                accepted += 1
+    service.counters.count("events", "accepted", accepted)
+    service.counters.count("events", "duplicate", duplicates)
+    service.counters.count("events", "rejected", len(rejected))
+    body = {
+        "accepted": accepted,
+        "duplicates": duplicates,
+        "rejected": [{"index": r.index, "error": r.error} for r in sorted(rejected, key=lambda r: r.index)],
+    }
+    return answer(body, 422 if rejected and not accepted and not duplicates else 200)
+
+
+async def put_items(request: Request) -> Response:
+    """Insert or update items."""
+    records, rejected = decode_items(await body_of(request))
+    if records:
+        await asyncio.to_thread(service_of(request).catalogue.put_items, records)
+    return _stored(len(records), rejected)
+
+
+async def put_users(request: Request) -> Response:
+    """Insert or update users; personal facts are coarse by the time they get here."""
+    records, rejected = decode_users(await body_of(request))
+    if records:
+        await asyncio.to_thread(service_of(request).catalogue.put_users, records)
+    return _stored(len(records), rejected)
+
+
+def _stored(accepted: int, rejected: Sequence[Rejection]) -> Response:
+    body = {"accepted": accepted, "rejected": [{"index": r.index, "error": r.error} for r in rejected]}
+    return answer(body, 422 if rejected and not accepted else 200)
+
+
+async def get_item(request: Request) -> Response:
+    """All that is known of an item."""
+    catalogue = service_of(request).catalogue
+    return answer(catalogue.item(_dense(catalogue.items.find([request.path_params["id"]]), "item", request)))
+
+
+async def get_user(request: Request) -> Response:
+    """All that is known of a user: coarse facts only."""
+    catalogue = service_of(request).catalogue
+    record = catalogue.user(_dense(catalogue.users.find([request.path_params["id"]]), "user", request))
+    body = msgspec.to_builtins(record)
+    band = body.pop("age_band", None)
+    return answer({**body, "age_band": AGE_BANDS[band] if band is not None else None})
+
+
+def _dense(found: Int32, what: str, request: Request) -> int:
+    if found[0] == MISSING:
+        raise NotFound(f"no {what} {request.path_params['id']!r}")
+    return int(found[0])
+
+
+async def post_recommendations(request: Request) -> Response:
+    """One slate; its exposure is in the log when the answer leaves, unless the disk is slower than the deadline."""
+    service = service_of(request)
+    wanted = decoded(await body_of(request), RecommendIn)
+    query, warnings = service.maker.make(wanted, service.now(), service.request_id())
+    exposure = service.recommender.recommend(query)
+    if len(exposure.slate.items):
+        await _logged(service, exposure)
+    else:
+        warnings.append("nothing to play: PUT /v1/items or import a listening history first")
+    return answer(slate_json(service, exposure, warnings))
+
+
+async def _logged(service: Service, exposure: Exposure) -> None:
+    try:
+        written = asyncio.wrap_future(service.writer.submit_exposure(exposure))
+        await asyncio.wait_for(asyncio.shield(written), service.exposure_wait_s)
+    except Exception as error:
+        service.counters.count("exposure_lost", type(error).__name__)
+
+
+def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dict[str, object]:
+    """The slate in the caller's words."""
+    slate, catalogue = exposure.slate, service.catalogue
+    rows = zip(
+        catalogue.items.all(slate.items),
+        catalogue.titles(slate.items),
+        slate.scores.tolist(),
+        slate.sources,
+        slate.reasons,
+        slate.explored.tolist(),
+        slate.propensities.tolist(),
+        strict=True,
+    )
+    return {
+        "request_id": request_text(slate.request_id),
+        "policy": slate.policy,
+        "rung": slate.rung,
+        "model_versions": slate.model_versions,
+        "warnings": warnings,
+        "items": [
+            {
+                "id": name,
+                "title": title,
+                "artist": artist,
+                "score": score,
+                "sources": sources,
+                "reason": reason,
+                "explored": explored,
+                "propensity": propensity,
+            }
+            for name, (title, artist), score, sources, reason, explored, propensity in rows
+        ],
+    }
+
+
+async def get_similar(request: Request) -> Response:
+    """Neighbours of an item, by=sound or by=listeners."""
+    service = service_of(request)
+    item = _dense(service.catalogue.items.find([request.path_params["id"]]), "item", request)
+    by = request.query_params.get("by", "listeners")
+    names = {"sound": ("sound",), "listeners": ("als", "cooccurrence")}.get(by)
+    if names is None:
+        raise BadInput(f"by: expected sound or listeners, found {by!r}", "by")
+    return _list(request, _first(service, names, item, limit_of(request)))
+
+
+async def get_collaborative(request: Request) -> Response:
+    """M2 on its own: the stored top items of a user."""
+    service = service_of(request)
+    user = _dense(service.catalogue.users.find([request.path_params["id"]]), "user", request)
+    for source in service.recommender.model.sources:
+        if source.name == "als" and isinstance(source, TopForUser):
+            return _list(request, source.top(user, limit_of(request)))
+    return _list(request, Scored.none())
+
+
+async def get_popular(request: Request) -> Response:
+    """M3 on its own: what is listened to here and now."""
+    service = service_of(request)
+    limit, region = limit_of(request), request.query_params.get("region")
+    try:
+        at = request.query_params.get("at")
+        now = service.now() if at is None else parse_time(at)
+    except (ValueError, OverflowError):
+        raise BadInput("at: expected ISO 8601 or Unix seconds", "at") from None
+    dense = int(service.catalogue.regions.find([region])[0]) if region else MISSING
+    hour = hour_of_week(now, service.maker.utc_offsets.get(dense, 0))
+    return _list(request, service.state.popular(dense, MISSING, hour, limit))
+
+
+def _first(service: Service, names: Sequence[str], item: int, limit: int) -> Scored:
+    by_name = {source.name: source for source in service.recommender.model.sources}
+    for name in names:
+        source = by_name.get(name)
+        if isinstance(source, Similar):
+            found = source.similar(item, limit)
+            if len(found):
+                return found
+    return Scored.none()
+
+
+def _list(request: Request, scored: Scored) -> Response:
+    service = service_of(request)
+    items = scored.items[: limit_of(request)]
+    rows = zip(service.catalogue.items.all(items), service.catalogue.titles(items), scored.scores.tolist(), strict=False)
+    body = [{"id": name, "title": title, "artist": artist, "score": score} for name, (title, artist), score in rows]
+    return answer({"items": body, "model_version": service.recommender.model.versions.get("bundle", "live")})
+
+
+async def get_search(request: Request) -> Response:
+    """Songs by words of their title or artist."""
+    service = service_of(request)
+    text = request.query_params.get("q", "")
+    if not text.strip():
+        raise BadInput("q: expected some words of a title or an artist", "q")
+    found = await asyncio.to_thread(service.catalogue.search, text[:200], limit_of(request))
+    return _list(request, Scored(found, -np.arange(len(found), dtype=np.float32)))
+
+
+async def get_about(request: Request) -> Response:
+    """What the player needs to introduce itself: regions, age bands, well-known artists and tags, some listeners."""
+    service = service_of(request)
+    about = await asyncio.to_thread(_about, service)
+    return answer(about)
+
+
+def _about(service: Service) -> dict[str, object]:
+    catalogue, facts = service.catalogue, service.catalogue.facts
+    known = facts.artist[facts.artist >= 0]
+    popular = service.state.popular(MISSING, MISSING, 0, 500).items
+    heard = facts.artist[popular[popular < len(facts)]]
+    order = list(dict.fromkeys(heard[heard >= 0].tolist()))
+    counts = np.bincount(known, minlength=len(catalogue.artists)) if len(known) else np.zeros(0, np.int64)
+    if len(order) < 60:
+        order += [a for a in np.argsort(-counts, kind="stable")[:60].tolist() if a not in set(order)]
+    tags = (
+        np.argsort(-np.bincount(facts.tags), kind="stable")[:30].astype(np.int32) if len(facts.tags) else np.zeros(0, np.int32)
+    )
+    regions = np.arange(len(catalogue.regions), dtype=np.int32)
+    return {
+        "version": __version__,
+        "regions": catalogue.regions.all(regions),
+        "age_bands": list(AGE_BANDS),
+        "artists": [{"name": catalogue.artists.name(a), "items": int(counts[a])} for a in order[:60]],
+        "tags": catalogue.tags.all(tags),
+        "sample_listeners": catalogue.users.all(np.arange(min(12, len(catalogue.users)), dtype=np.int32)),
+        "model_version": service.recommender.model.versions.get("bundle", "live"),
+        "items": len(catalogue.items),
+        "users": len(catalogue.users),
+    }

@@ -1,0 +1,49 @@
+"""What the routes need of the house, handed over by wiring as one object."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from segue.core.ports import Catalogue, OnlineState
+from segue.core.types import Exposure
+from segue.events.ingest import IngestResult
+from segue.events.schema import EventIn
+from segue.monitoring.counters import Counters
+from segue.serving.query import QueryMaker
+from segue.serving.recommender import Recommender
+
+
+class Writer(Protocol):
+    """The one that writes: acknowledged means durable and folded into the state."""
+
+    def submit(self, batch: list[EventIn]) -> Future[IngestResult]:
+        """Events from outside."""
+        ...
+
+    def submit_exposure(self, exposure: Exposure) -> Future[None]:
+        """A slate as shown."""
+        ...
+
+
+@dataclass(frozen=True)
+class Service:
+    """One running server."""
+
+    catalogue: Catalogue
+    state: OnlineState
+    writer: Writer
+    maker: QueryMaker
+    recommender: Recommender
+    counters: Counters
+    keys: frozenset[str] = frozenset()
+    exposure_wait_s: float = 0.02
+    now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
+
+    def request_id(self) -> int:
+        """63 bits: milliseconds (41), then 22 random ones; ordered by time, hard to guess within a millisecond."""
+        return ((self.now() & (2**41 - 1)) << 22) | secrets.randbits(22)
