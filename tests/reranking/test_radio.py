@@ -1,0 +1,105 @@
+"""The radio's reranker: order, gaps, discovery, and propensities that are exact."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue.core.types import Candidates
+from segue.reranking.radio import Radio
+from worlds import DictState, facts, query, recent
+
+
+def candidates(n: int) -> Candidates:
+    return Candidates(np.arange(n, dtype=np.int32), np.ones((n, 1), np.float32), ("s",))
+
+
+def falling(n: int) -> np.ndarray:
+    return np.linspace(3, 0, n).astype(np.float32)
+
+
+def picks(radio: Radio, q, scores: np.ndarray, seed: int = 0):  # type: ignore[no-untyped-def]
+    return radio.select(q, candidates(len(scores)), scores, np.random.default_rng(seed))
+
+
+def test_without_exploration_and_rules_it_is_best_first_with_propensity_one() -> None:
+    world = facts(list(range(20)))
+    radio = Radio(lambda: world, DictState(), explore=0.0)
+    order, propensities, explored = picks(radio, query(limit=5, discovery=1.0), falling(20))
+    assert order.tolist() == [0, 1, 2, 3, 4]
+    assert propensities.tolist() == [1.0] * 5
+    assert not explored.any()
+
+
+def test_ties_go_to_the_smaller_item() -> None:
+    world = facts(list(range(6)))
+    order, _, _ = picks(Radio(lambda: world, DictState(), explore=0.0), query(limit=6, discovery=1.0), np.zeros(6, np.float32))
+    assert order.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_gap_between_songs_of_an_artist_and_the_session_before_counts() -> None:
+    world = facts([0, 0, 0, 1, 2, 3, 4, 5])
+    radio = Radio(lambda: world, DictState(), explore=0.0, artist_gap=2, max_per_artist=3)
+    q = query(limit=6, discovery=1.0, recent=recent((2, 1.0)))
+    order, _, _ = picks(radio, q, falling(8))
+    artists = [0, *world.artist[order].tolist()]
+    for place, artist in enumerate(artists):
+        assert artist not in artists[place + 1 : place + 3]
+
+
+def test_second_versions_never_share_a_slate() -> None:
+    world = facts([0, 1, 2, 3], works=[0, 0, 2, 2])
+    order, _, _ = picks(Radio(lambda: world, DictState(), explore=0.0), query(limit=4, discovery=1.0), falling(4))
+    assert order.tolist() == [0, 2]
+
+
+def test_discovery_is_the_share_of_unheard_songs() -> None:
+    world = facts(list(range(100)))
+    state = DictState(heard_pairs={(0, i) for i in range(50)})
+    radio = Radio(lambda: world, state, explore=0.0)
+    for share in (0.0, 0.3, 0.5, 1.0):
+        order, _, _ = picks(radio, query(limit=20, discovery=share), falling(100))
+        assert abs((order >= 50).sum() - 20 * share) <= 1
+
+
+def test_rules_give_way_rather_than_leave_a_place_empty() -> None:
+    world = facts([0] * 10)
+    state = DictState(heard_pairs={(0, i) for i in range(10)})
+    order, _, _ = picks(Radio(lambda: world, state, explore=0.0), query(limit=8, discovery=1.0), falling(10))
+    assert len(order) == 8
+
+
+def test_observed_frequencies_equal_the_propensities() -> None:
+    n, runs = 6, 40_000
+    world = facts(list(range(n)))
+    radio = Radio(lambda: world, DictState(), explore=0.4, explore_pool=5, temperature=0.8)
+    scores = np.array([1.0, 0.9, 0.5, 0.2, 0.1, -2.0], np.float32)
+    q = query(limit=2, discovery=1.0)
+    seen: dict[tuple[int, int], int] = {}
+    chance: dict[tuple[int, int], float] = {}
+    rng = np.random.default_rng(3)
+    for _ in range(runs):
+        order, p, _ = radio.select(q, candidates(n), scores, rng)
+        key = (int(order[0]), int(order[1]))
+        seen[key] = seen.get(key, 0) + 1
+        chance[key] = float(p[0]) * float(p[1])
+    assert abs(sum(chance.values()) - 1.0) < 1e-3  # every slate that can happen happened, and they are all of them
+    for key, times in seen.items():
+        sd = np.sqrt(chance[key] * (1 - chance[key]) / runs)
+        assert abs(times / runs - chance[key]) < 5 * sd
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, 10_000))
+def test_slates_are_always_lawful(n: int, limit: int, discovery: float, explore: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    world = facts(rng.integers(-1, 6, n).tolist(), works=rng.integers(0, max(n, 1), n).tolist())
+    state = DictState(heard_pairs={(0, int(i)) for i in rng.integers(0, 40, 10)})
+    radio = Radio(lambda: world, state, explore=explore, explore_pool=5)
+    q = query(limit=limit, discovery=discovery)
+    scores = rng.normal(size=n).astype(np.float32)
+    order, propensities, _ = picks(radio, q, scores, seed)
+    assert len(order) == min(limit, len(set(world.work.tolist())))
+    assert len(set(order.tolist())) == len(order)
+    assert np.all((propensities > 0) & (propensities <= 1))
+    again = picks(radio, q, scores, seed)
+    assert order.tolist() == again[0].tolist()

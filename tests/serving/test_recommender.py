@@ -1,0 +1,190 @@
+"""One request top to bottom: the ladder, deadlines, failing sources, reasons, exposures."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from segue.core.types import Candidates, Context, Query, Scored
+from segue.filtering import rules
+from segue.ranking.blend import Blend
+from segue.reranking.radio import Radio
+from segue.serving.recommender import Model, Recommender, Stages
+from worlds import DictState, facts, query, recent
+
+N = 60
+
+
+class Fixed:
+    """Offers the same items to everyone."""
+
+    name: ClassVar[str] = "fixed"
+
+    def __init__(self, items: list[int], name: str = "als") -> None:
+        self.items = items
+        self.name = name  # type: ignore[misc]
+
+    def retrieve(self, q: Query, limit: int) -> Scored:
+        items = np.array(self.items[:limit], np.int32)
+        return Scored(items, np.linspace(1, 0, len(items)).astype(np.float32))
+
+
+class Raising(Fixed):
+    def retrieve(self, q: Query, limit: int) -> Scored:
+        raise RuntimeError("on fire")
+
+
+class Hanging(Fixed):
+    """Hangs until it is let go."""
+
+    def __init__(self, name: str = "hanging") -> None:
+        super().__init__([0], name)
+        self.go = threading.Event()
+        self.calls = 0
+
+    def retrieve(self, q: Query, limit: int) -> Scored:
+        self.calls += 1
+        self.go.wait(30)
+        return super().retrieve(q, limit)
+
+
+class Names:
+    def name(self, dense: int) -> str:
+        return f"region{dense}"
+
+
+class Catalogue:
+    regions = Names()
+
+    def __init__(self) -> None:
+        self.facts = facts(list(range(N)))
+
+    def titles(self, dense: np.ndarray) -> list[tuple[str, str]]:
+        return [(f"title{i}", f"artist{i}") for i in dense.tolist()]
+
+
+class House:
+    def __init__(self, sources: list[Any], state: DictState | None = None, **settings: Any) -> None:
+        self.catalogue, self.state = Catalogue(), state or DictState(popular_items=list(range(30, N)))
+        self.counted: dict[tuple[str, str], int] = {}
+        stages = Stages(
+            (
+                rules.playable(lambda: self.catalogue.facts),
+                rules.heard_in_session(lambda: self.catalogue.facts, self.state),  # type: ignore[arg-type]
+                rules.refused(self.state),  # type: ignore[arg-type]
+            ),
+            Radio(lambda: self.catalogue.facts, self.state, explore=0.0),  # type: ignore[arg-type]
+        )
+        self.recommender = Recommender(
+            Model(tuple(sources), Blend()), stages, self.catalogue, self.state, key=b"k", count=self.count, **settings  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def count(self, event: str, label: str) -> None:
+        self.counted[event, label] = self.counted.get((event, label), 0) + 1
+
+
+def test_a_personal_answer_has_the_ranked_items_and_their_sources() -> None:
+    house = House([Fixed([5, 6, 7, 8]), Fixed([6, 9], "cooccurrence")])
+    slate = house.recommender.recommend(query(limit=4, discovery=1.0)).slate
+    assert slate.rung == "personal"
+    assert slate.items[0] == 6
+    assert set(slate.sources[0]) == {"als", "cooccurrence"}
+    assert len(slate.items) == 4
+
+
+def test_a_failing_source_is_left_out_and_counted() -> None:
+    house = House([Raising([0], "als"), Fixed([1, 2], "cooccurrence")])
+    slate = house.recommender.recommend(query(limit=2)).slate
+    assert set(slate.items.tolist()) == {1, 2}
+    assert house.counted["source_failed", "als"] == 1
+
+
+def test_a_hanging_source_is_left_out_counted_and_not_asked_again_until_it_returns() -> None:
+    hanging = Hanging()
+    house = House([Fixed([1, 2], "cooccurrence"), hanging], deadline_ms=50)
+    slate = house.recommender.recommend(query(limit=2)).slate
+    assert set(slate.items.tolist()) == {1, 2}
+    assert house.counted["source_late", "hanging"] == 1
+    house.recommender.recommend(query(limit=2))
+    assert hanging.calls == 1
+    assert house.counted["source_hanging", "hanging"] == 1
+    hanging.go.set()
+    for _ in range(1000):  # it returns as soon as its thread runs
+        house.recommender.recommend(query(limit=2))
+        if hanging.calls > 1:
+            break
+    assert hanging.calls > 1
+
+
+def test_without_any_source_the_answer_is_regional_then_global() -> None:
+    state = DictState(popular_items=[1, 2, 3], regional_items={4: [7, 8, 9]})
+    house = House([], state)
+    assert house.recommender.recommend(query(limit=3, context=Context(region=4))).slate.rung == "regional"
+    slate = house.recommender.recommend(query(limit=3)).slate
+    assert slate.rung == "global"
+    assert set(slate.items.tolist()) == {1, 2, 3}
+
+
+def test_an_empty_log_still_plays_what_the_catalogue_has() -> None:
+    house = House([], DictState())
+    slate = house.recommender.recommend(query(limit=10)).slate
+    assert len(slate.items) == 10
+    assert slate.rung == "global"
+
+
+def test_an_empty_catalogue_answers_with_an_empty_slate() -> None:
+    house = House([], DictState())
+    house.catalogue.facts = facts([])
+    assert len(house.recommender.recommend(query()).slate.items) == 0
+
+
+class Broken:
+    name: ClassVar[str] = "broken"
+
+    def score(self, q: Query, candidates: Candidates, rows: np.ndarray) -> np.ndarray:
+        raise FloatingPointError("no")
+
+
+def test_a_broken_ranker_falls_to_the_cached_candidates_of_the_listener() -> None:
+    house = House([Fixed([5, 6, 7, 8])])
+    first = house.recommender.recommend(query(limit=3)).slate
+    house.recommender.swap(Model((Fixed([1]),), Broken()))
+    slate = house.recommender.recommend(query(limit=3, recent=recent((int(first.items[0]), 1.0)))).slate
+    assert slate.rung == "cached"
+    assert first.items[0] not in slate.items  # heard meanwhile: filtered again
+    assert house.counted["rung_failed", "personal:FloatingPointError"] == 1
+    assert house.recommender.recommend(query(user=3)).slate.rung == "global"
+
+
+def test_a_short_list_is_filled_up_to_the_limit() -> None:
+    house = House([Fixed([5])])
+    slate = house.recommender.recommend(query(limit=10)).slate
+    assert len(slate.items) == 10
+    assert slate.items[0] == 5
+
+
+@pytest.mark.parametrize("limit", [1, 10, 50])
+def test_a_slate_replays_to_the_bit_from_its_request_id(limit: int) -> None:
+    house = House([Fixed(list(range(N)))])
+    house.recommender._stages.reranker.explore = 0.9  # type: ignore[attr-defined]
+    a, b = (house.recommender.recommend(query(limit=limit, request_id=99)).slate for _ in range(2))
+    other = house.recommender.recommend(query(limit=limit, request_id=100)).slate
+    assert a.items.tolist() == b.items.tolist()
+    assert limit == 1 or a.items.tolist() != other.items.tolist()
+
+
+class Pulled(Fixed):
+    def because(self, q: Query, item: int) -> int:
+        return 3
+
+
+def test_reasons_name_the_song_that_pulled_and_the_place() -> None:
+    house = House([Pulled([5, 6], "cooccurrence")])
+    slate = house.recommender.recommend(query(limit=2)).slate
+    assert slate.reasons[0] == "because you finished title3"
+    house = House([], DictState(popular_items=[1]))
+    q = query(limit=1, context=Context(region=2, hour_of_week=20))
+    assert house.recommender.recommend(q).slate.reasons[0] == "popular in region2 this evening"
