@@ -1,0 +1,1 @@
+"""Where models are kept: content-addressed versions, checksums and aliases."""
