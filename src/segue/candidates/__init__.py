@@ -1,0 +1,1 @@
+"""Sources of candidates: one file or folder = one source, how it learns and how it answers."""
