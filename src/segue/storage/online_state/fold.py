@@ -1,0 +1,208 @@
+"""The kernels that fold events into the arrays and read a listener back out of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segue.core.actions import Action
+from segue.storage.online_state.pairs import Table, find, has_room, insert, pack_key
+from segue.storage.online_state.tops import DEPTH, Cells, count, weigh
+
+LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = 1, 2, 4, 8, 16
+RATED = 32
+"""Private: a first rating counts for popularity, the same one again does not."""
+PUBLIC = LIKED | DISLIKED | HIDDEN | SAVED | SHOWN
+
+A_SHOWN, A_STARTED, A_PROGRESS = int(Action.SHOWN), int(Action.STARTED), int(Action.PROGRESS)
+A_COMPLETED, A_SKIPPED = int(Action.COMPLETED), int(Action.SKIPPED)
+A_LIKED, A_DISLIKED, A_SAVED = int(Action.LIKED), int(Action.DISLIKED), int(Action.SAVED)
+A_RATED, A_HIDDEN = int(Action.RATED), int(Action.HIDDEN)
+
+PLAYS_SEEN = 0
+"""Columns of Listeners.counts: plays and votes ever put in the ring, then the four counts of novelty."""
+NEW_FINISHED, NEW_REJECTED, OLD_FINISHED, OLD_REJECTED = 1, 2, 3, 4
+
+AT_SHIFT, SIGNAL_SHIFT = 21, 19
+SHARE_ONE, SHARE_NONE = 1 << 18, (1 << 19) - 1
+MAX_AT = (1 << 42) - 1
+"""A moment (until the year 2109), a signal and a share (in steps of 2**-18) fit one signed 64-bit word."""
+
+
+class Listeners(NamedTuple):
+    """What is kept by listener. The ring is in order of time (events of one moment: of the log), newest at plays - 1."""
+
+    counts: NDArray[np.uint32]  # (users, 5)
+    items: NDArray[np.int32]  # (users, ring)
+    sessions: NDArray[np.uint32]  # (users, ring) low half of the session, 0 = none
+    words: NDArray[np.int64]  # (users, ring) at << 21 | (signal + 1) << 19 | share in 2**-18, all ones = unknown
+
+
+class Batch(NamedTuple):
+    """Events as contiguous columns, everything derived that needs no state."""
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    at: NDArray[np.int64]
+    session: NDArray[np.uint32]
+    action: NDArray[np.int8]
+    signal: NDArray[np.float32]
+    share: NDArray[np.float32]  # heard of the song; NaN for votes
+    worth: NDArray[np.float32]  # what a vote counts as in popularity: a play of this share
+    seconds: NDArray[np.float32]
+    row: NDArray[np.int32]  # region row
+    hour: NDArray[np.int32]  # local hour of the week
+
+
+@njit(cache=True, nogil=True)
+def pack_word(at: int, signal: float, share: float) -> int:
+    """at, signal and share in one word; words of later moments are larger."""
+    fixed = SHARE_NONE if np.isnan(share) else int(np.round(share * SHARE_ONE))
+    return (max(0, min(at, MAX_AT)) << AT_SHIFT) | ((int(signal) + 1) << SIGNAL_SHIFT) | fixed
+
+
+@njit(cache=True, nogil=True)
+def push(listeners: Listeners, user: int, item: int, session: int, word: int) -> None:
+    """Put one entry at its place in time: late arrivals move the newer ones up, one older than a full ring is dropped."""
+    items, sessions, words = listeners.items[user], listeners.sessions[user], listeners.words[user]
+    ring = len(items)
+    seen = np.int64(listeners.counts[user, PLAYS_SEEN])
+    held = min(seen, ring)
+    newer = 0
+    while newer < held and words[(seen - 1 - newer) % ring] >> AT_SHIFT > word >> AT_SHIFT:
+        newer += 1
+    if newer == ring:
+        return
+    for step in range(newer):
+        to, source = (seen - step) % ring, (seen - 1 - step) % ring
+        items[to], sessions[to], words[to] = items[source], sessions[source], words[source]
+    place = (seen - newer) % ring
+    items[place], sessions[place], words[place] = item, session, word
+    listeners.counts[user, PLAYS_SEEN] = seen + 1
+
+
+@njit(cache=True, nogil=True)
+def next_marks(marks: int, action: int, signal: float) -> int:
+    """The bits after a vote: the last word wins, so a like takes back a dislike and a hide, and the reverse."""
+    if action == A_LIKED:
+        return (marks & ~(DISLIKED | HIDDEN)) | LIKED
+    if action == A_SAVED:
+        return (marks & ~(DISLIKED | HIDDEN)) | SAVED
+    if action == A_DISLIKED:
+        return (marks & ~LIKED) | DISLIKED
+    if action == A_HIDDEN:
+        return (marks & ~LIKED) | HIDDEN
+    if action == A_RATED:
+        kept = (marks & ~(LIKED | DISLIKED)) | RATED
+        return kept | (LIKED if signal > 0 else 0) | (DISLIKED if signal < 0 else 0)
+    if action == A_SHOWN:
+        return marks | SHOWN
+    return marks
+
+
+@njit(cache=True, nogil=True)
+def _add_novelty(listeners: Listeners, user: int, times: int, signal: float) -> None:
+    if signal == 0.0:
+        return
+    column = (NEW_FINISHED if signal > 0 else NEW_REJECTED) + (0 if times == 0 else 2)
+    listeners.counts[user, column] += 1
+
+
+@njit(cache=True, nogil=True)
+def _add_hour(cells: Cells, batch: Batch, i: int, weight: float) -> None:
+    hour = cells.hours[batch.row[i], batch.hour[i]]
+    hour[0] += weight
+    hour[1] += weight * (batch.signal[i] > 0)
+    hour[2] += weight * (batch.signal[i] < 0)
+    hour[3] += weight * batch.seconds[i]
+
+
+@njit(cache=True, nogil=True)
+def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool:
+    """Update what is known of (user, item); True when the event is a vote that changed it."""
+    user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
+    play = action in (A_COMPLETED, A_SKIPPED)
+    slot = insert(pairs, pack_key(user, batch.item[i]))
+    word = pairs.values[slot, 1]
+    session, times, marks = (word >> 32) & 0xFFFFFFFF, (word >> 16) & 0xFFFF, word & 0xFFFF
+    if play:
+        _add_novelty(listeners, user, times, signal)
+        times = min(times + 1, 0xFFFF)
+        pairs.values[slot, 0] = max(pairs.values[slot, 0], batch.at[i])
+    if play or action in (A_STARTED, A_PROGRESS):
+        session = np.int64(batch.session[i])
+    changed = next_marks(marks, action, signal)
+    pairs.values[slot, 1] = (session << 32) | (times << 16) | changed
+    return changed != marks and action != A_SHOWN
+
+
+@njit(cache=True, nogil=True)
+def fold_events(
+    batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
+) -> int:
+    """Fold events from `start` on; the place of the first that found no room in a table, len(batch.user) when done."""
+    for i in range(start, len(batch.user)):
+        if not has_room(pairs, 1) or not has_room(cells.table, DEPTH):
+            return i
+        user, item, action = batch.user[i], batch.item[i], batch.action[i]
+        if user < 0 or item < 0 or action < A_SHOWN or (action > A_RATED and action != A_HIDDEN):
+            continue
+        voted = _fold_pair(listeners, pairs, batch, i)
+        if action < A_COMPLETED:
+            continue
+        push(listeners, user, item, batch.session[i], pack_word(batch.at[i], batch.signal[i], batch.share[i]))
+        play = action in (A_COMPLETED, A_SKIPPED)
+        if play or voted:
+            weight = weigh(cells, clock, batch.at[i], life_ms)
+            share = batch.share[i] if play else batch.worth[i]
+            hour = batch.hour[i]
+            part = (hour % 24) // 6 + (4 if hour >= 120 else 0)
+            count(cells, batch.row[i], part, item, weight, share)
+            if play:
+                _add_hour(cells, batch, i, weight)
+    return len(batch.user)
+
+
+@njit(cache=True, nogil=True)
+def read_recent(
+    listeners: Listeners, user: int, session: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """(items, signal, share, at, in session) of a listener, newest first."""
+    ring = listeners.items.shape[1]
+    seen = np.int64(listeners.counts[user, PLAYS_SEEN])
+    n = min(seen, ring)
+    items, at = np.empty(n, np.int32), np.empty(n, np.int64)
+    signal, share = np.empty(n, np.float32), np.empty(n, np.float32)
+    same = np.empty(n, np.bool_)
+    for i in range(n):
+        place = (seen - 1 - i) % ring
+        word = listeners.words[user, place]
+        fixed = word & SHARE_NONE
+        items[i] = listeners.items[user, place]
+        at[i] = word >> AT_SHIFT
+        signal[i] = ((word >> SIGNAL_SHIFT) & 3) - 1
+        share[i] = np.nan if fixed == SHARE_NONE else fixed / SHARE_ONE
+        same[i] = session != 0 and listeners.sessions[user, place] == session
+    return items, signal, share, at, same
+
+
+@njit(cache=True, nogil=True)
+def read_pairs(
+    pairs: Table, user: int, items: NDArray[np.int32]
+) -> tuple[NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint32]]:
+    """(times heard, last heard, marks, last session) of each item for one user; zeros where nothing is known."""
+    n = len(items)
+    times, last = np.zeros(n, np.uint16), np.zeros(n, np.int64)
+    marks, session = np.zeros(n, np.uint8), np.zeros(n, np.uint32)
+    for i in range(n):
+        slot = find(pairs, pack_key(user, items[i])) if items[i] >= 0 else -1
+        if slot >= 0:
+            word = pairs.values[slot, 1]
+            last[i] = pairs.values[slot, 0]
+            times[i] = (word >> 16) & 0xFFFF
+            marks[i] = word & PUBLIC
+            session[i] = (word >> 32) & 0xFFFFFFFF
+    return times, last, marks, session

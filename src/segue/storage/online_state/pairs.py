@@ -1,0 +1,149 @@
+"""A hash table over memory-mapped arrays: 64-bit key -> two 64-bit words, grown a segment at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+SLOT_BITS = 14
+SLOTS = 1 << SLOT_BITS
+LIMIT = SLOTS * 3 // 4
+"""Keys a segment holds before it is split in two."""
+DIRECTORY_BITS = 18
+MAX_SEGMENTS = 1 << (DIRECTORY_BITS - 1)
+"""About 1.1e9 keys; half of what the directory could address, so that no segment ever runs out of bits to split by."""
+ROOM = 4
+"""Segments that must be free before an insertion: a split takes one more, and a lopsided one would be repeated."""
+
+SEGMENTS, SPARE, KEYS = 0, 1, 2
+NONE = np.uint64(0)
+_SLOT_MASK = np.uint64(SLOTS - 1)
+_M1 = np.uint64(0xFF51AFD7ED558CCD)
+_M2 = np.uint64(0xC4CEB9FE1A85EC53)
+_HALF = np.uint64(32)
+_SHIFT = np.uint64(33)
+_ONE = np.uint64(1)
+_TOP = np.uint64(64 - DIRECTORY_BITS)
+
+
+class Table(NamedTuple):
+    """Extendible hashing (Fagin et al. 1979), linear probing within a segment.
+
+    The directory takes the top bits of a key's hash to a segment of 16,384 slots. A full segment is copied into two new
+    ones and only then left by the directory: growing costs a fraction of a millisecond at a time however large the table
+    is, and a reader in another thread always finds a whole segment. Where a key lies depends on the keys and their
+    order alone, never on when the files grew.
+    """
+
+    directory: NDArray[np.uint32]  # (2**18,) segment
+    segments: NDArray[np.int32]  # (s, 2) keys held, bits of the hash they share
+    keys: NDArray[np.uint64]  # (s * SLOTS,) 0 = empty
+    values: NDArray[np.int64]  # (s * SLOTS, 2)
+    counters: NDArray[np.int64]  # segments in use, the spare one or -1, keys
+
+
+@njit(cache=True, nogil=True)
+def pack_key(high: int, low: int) -> np.uint64:
+    """The key of (user, item) or (cell, item), both in [0, 2**31): never 0."""
+    return ((np.uint64(high) << _HALF) | np.uint64(low)) + _ONE
+
+
+@njit(cache=True, nogil=True)
+def mix(key: np.uint64) -> np.uint64:
+    """The finalizer of MurmurHash3: every bit of the key moves every bit of the hash."""
+    key = (key ^ (key >> _SHIFT)) * _M1
+    key = (key ^ (key >> _SHIFT)) * _M2
+    return key ^ (key >> _SHIFT)
+
+
+@njit(cache=True, nogil=True)
+def _seek(keys: NDArray[np.uint64], segment: int, key: np.uint64, mixed: np.uint64) -> int:
+    """The slot of the key, or the empty one where it belongs; a segment always has empty slots."""
+    base = segment * SLOTS
+    slot = np.int64(mixed & _SLOT_MASK)
+    while True:
+        held = keys[base + slot]
+        if held in (key, NONE):
+            return base + slot
+        slot = (slot + 1) & (SLOTS - 1)
+
+
+@njit(cache=True, nogil=True)
+def find(table: Table, key: np.uint64) -> int:
+    """The slot of the key, -1 where absent. Safe beside a writer: a segment beyond this reader's map is absent."""
+    mixed = mix(key)
+    segment = np.int64(table.directory[np.int64(mixed >> _TOP)])
+    if (segment + 1) * SLOTS > len(table.keys):
+        return -1
+    slot = _seek(table.keys, segment, key, mixed)
+    return slot if table.keys[slot] == key else -1
+
+
+@njit(cache=True, nogil=True)
+def has_room(table: Table, insertions: int) -> bool:
+    """Whether that many insertions can be made without growing the files."""
+    return table.counters[SEGMENTS] + insertions * ROOM <= len(table.segments)
+
+
+@njit(cache=True, nogil=True)
+def insert(table: Table, key: np.uint64) -> int:
+    """The slot of the key, made with zero values where absent. Needs has_room(table, 1); may move every other slot."""
+    mixed = mix(key)
+    place = np.int64(mixed >> _TOP)
+    while True:
+        segment = np.int64(table.directory[place])
+        slot = _seek(table.keys, segment, key, mixed)
+        if table.keys[slot] == key:
+            return slot
+        if table.segments[segment, 0] < LIMIT:
+            table.values[slot] = 0
+            table.keys[slot] = key
+            table.segments[segment, 0] += 1
+            table.counters[KEYS] += 1
+            return slot
+        _split(table, place)
+
+
+@njit(cache=True, nogil=True)
+def _take(table: Table) -> int:
+    """An empty segment: the one that the last split left, else the next new one."""
+    segment = table.counters[SPARE]
+    if segment < 0:
+        segment = table.counters[SEGMENTS]
+        table.counters[SEGMENTS] += 1
+        return segment
+    table.counters[SPARE] = -1
+    table.keys[segment * SLOTS : (segment + 1) * SLOTS] = NONE
+    table.values[segment * SLOTS : (segment + 1) * SLOTS] = 0
+    return segment
+
+
+@njit(cache=True, nogil=True)
+def _split(table: Table, place: int) -> None:
+    old = np.int64(table.directory[place])
+    depth = table.segments[old, 1] + 1
+    left, right = _take(table), _take(table)
+    for half in (left, right):
+        table.segments[half, 0] = 0
+        table.segments[half, 1] = depth
+    bit = np.uint64(64 - depth)
+    for source in range(old * SLOTS, (old + 1) * SLOTS):
+        key = table.keys[source]
+        if key == NONE:
+            continue
+        mixed = mix(key)
+        half = right if (mixed >> bit) & _ONE else left
+        slot = _seek(table.keys, half, key, mixed)
+        table.values[slot] = table.values[source]
+        table.keys[slot] = key
+        table.segments[half, 0] += 1
+    span = 1 << (DIRECTORY_BITS - depth)
+    first = (place // (2 * span)) * (2 * span)
+    table.directory[first : first + span] = left
+    table.directory[first + span : first + 2 * span] = right
+    table.segments[old, 0] = 0
+    table.segments[old, 1] = 0
+    table.counters[SPARE] = old

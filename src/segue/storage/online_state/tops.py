@@ -1,0 +1,187 @@
+"""Live popularity: decayed sums by place and time, the top lists that every event moves, and the shrunk answer (M3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segue.core.clock import PARTS
+from segue.storage.online_state.pairs import Table, find, insert, pack_key
+
+TOP = 256
+"""Items a cell's list holds."""
+CELLS_A_REGION = 1 + PARTS
+DEPTH = 3
+"""World, region, region x part of the week: what one play is counted in."""
+SIZE, LOWEST = 0, 1
+REBASE_AFTER = 512
+"""Half-lives between landmark and event after which the sums are scaled down: float64 holds 1,023."""
+
+
+class Cells(NamedTuple):
+    """Sums that decay, by cell. Cell 0 is the world, region row r has cell 1 + 9 r and one more for each part of the week.
+
+    Region rows are region + 1, row 0 holds the events that name no region. The table maps (cell, item) to (decayed plays,
+    decayed sum of shares heard), two float64 read through the integer words of the table.
+    """
+
+    table: Table
+    totals: NDArray[np.float64]  # (cells, 2) plays, sum of shares
+    top_items: NDArray[np.int32]  # (cells, TOP) in no order
+    top_sums: NDArray[np.float64]  # (cells, TOP) their decayed sums of shares
+    top_meta: NDArray[np.int32]  # (cells, 2) how many, place of the lowest
+    hours: NDArray[np.float64]  # (region rows, 168, 4) plays, finished, rejected, seconds
+
+
+@njit(cache=True, nogil=True)
+def cell_of(row: int, part: int, level: int) -> int:
+    """The cell at level 0 (world), 1 (region) or 2 (region x part) of a region row and a part of the week."""
+    if level == 0:
+        return 0
+    return 1 + row * CELLS_A_REGION + (0 if level == 1 else 1 + part)
+
+
+@njit(cache=True, nogil=True)
+def _find_lowest(items: NDArray[np.int32], sums: NDArray[np.float64], size: int) -> int:
+    """Place of the entry that leaves first: the smallest sum, of equal ones the larger item id."""
+    lowest = 0
+    for i in range(1, size):
+        if sums[i] < sums[lowest] or (sums[i] == sums[lowest] and items[i] > items[lowest]):
+            lowest = i
+    return lowest
+
+
+@njit(cache=True, nogil=True)
+def raise_top(cells: Cells, cell: int, item: int, value: float) -> None:
+    """The item's sum in this cell rose to `value`: keep the list the exact top of the cell.
+
+    Sums only grow (forward decay), so an item outside the list enters when it passes the lowest, and never otherwise.
+    """
+    items, sums, meta = cells.top_items[cell], cells.top_sums[cell], cells.top_meta[cell]
+    size, lowest = meta[SIZE], meta[LOWEST]
+    if size == TOP and (value < sums[lowest] or (value == sums[lowest] and item > items[lowest])):
+        return
+    place = -1
+    for i in range(size):  # no early exit: the loop becomes a few vector compares
+        place = i if items[i] == item else place
+    if place < 0:
+        place = size if size < TOP else lowest
+    items[place] = item
+    sums[place] = value
+    if size < TOP and place == size:
+        meta[SIZE] = size + 1
+        if size + 1 == TOP:
+            meta[LOWEST] = _find_lowest(items, sums, TOP)
+    elif place == lowest and size == TOP:
+        meta[LOWEST] = _find_lowest(items, sums, TOP)
+
+
+@njit(cache=True, nogil=True)
+def count(cells: Cells, row: int, part: int, item: int, weight: float, share: float) -> None:
+    """Add one play of weight `weight`, of which `share` was heard, to every cell it belongs to."""
+    sums = cells.table.values.view(np.float64)
+    for level in range(DEPTH):
+        cell = cell_of(row, part, level)
+        slot = insert(cells.table, pack_key(cell, item))
+        sums[slot, 0] += weight
+        sums[slot, 1] += weight * share
+        cells.totals[cell, 0] += weight
+        cells.totals[cell, 1] += weight * share
+        raise_top(cells, cell, item, sums[slot, 1])
+
+
+@njit(cache=True, nogil=True)
+def weigh(cells: Cells, clock: NDArray[np.int64], at: int, half_life_ms: float) -> float:
+    """The forward-decay weight of a moment: 2 to the half-lives since the landmark (Cormode et al. 2009).
+
+    Weights never depend on the present, so nothing is swept as time passes. The landmark is a whole number of half-lives
+    and moves by whole numbers: scaling by a power of two keeps every sum and every order exactly.
+    """
+    lives = at / half_life_ms
+    if clock[1] == np.iinfo(np.int64).min:
+        clock[1] = np.int64(np.floor(lives))
+    if lives - clock[1] > REBASE_AFTER:
+        landmark = np.int64(np.floor(lives))
+        scale = 2.0 ** float(clock[1] - landmark)
+        cells.table.values.view(np.float64)[:] *= scale
+        cells.totals[:] *= scale
+        cells.top_sums[:] *= scale
+        cells.hours[:] *= scale
+        clock[1] = landmark
+    clock[0] = max(clock[0], at)
+    return 2.0 ** (lives - clock[1])
+
+
+class Ask(NamedTuple):
+    """One question about popularity: where, when, and how strongly the parent speaks."""
+
+    row: int  # region row
+    part: int
+    scale: float  # what turns stored sums into plays as of now
+    demand_prior: float
+    share_prior: float
+
+
+@njit(cache=True, nogil=True)
+def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
+    """(share of plays that go to the item, share of it that is heard) in the asked cell, each shrunk to the parent's.
+
+    From the world down: p = (n + mu p_parent) / (N + mu), the mean of a Dirichlet posterior, and
+    q = (s + m q_parent) / (n + m), its twin for the share heard; n, s, N are decayed plays, shares and all plays of the
+    cell. The world's p is n / N and its q leans on the mean share of all plays.
+    """
+    sums = cells.table.values.view(np.float64)
+    p = 0.0
+    q = cells.totals[0, 1] / cells.totals[0, 0] if cells.totals[0, 0] > 0.0 else 0.0
+    for level in range(DEPTH):
+        cell = cell_of(ask.row, ask.part, level)
+        if cell >= len(cells.totals):
+            break
+        slot = find(cells.table, pack_key(cell, item))
+        n = sums[slot, 0] * ask.scale if slot >= 0 else 0.0
+        s = sums[slot, 1] * ask.scale if slot >= 0 else 0.0
+        total = cells.totals[cell, 0] * ask.scale
+        mu = ask.demand_prior if level > 0 else 0.0
+        p = (n + mu * p) / (total + mu) if total + mu > 0.0 else p
+        q = (s + ask.share_prior * q) / (n + ask.share_prior) if n + ask.share_prior > 0.0 else q
+    return p, q
+
+
+@njit(cache=True, nogil=True)
+def answer(cells: Cells, ask: Ask, limit: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The best `limit` of the union of the three lists by p q, the expected share of listening; ties by smaller item."""
+    pool = np.empty(DEPTH * TOP, np.int32)
+    size = 0
+    for level in range(DEPTH):
+        cell = cell_of(ask.row, ask.part, level)
+        if cell < len(cells.totals):
+            held = cells.top_meta[cell, SIZE]
+            pool[size : size + held] = cells.top_items[cell, :held]
+            size += held
+    pool = np.sort(pool[:size])
+    items = np.empty(size, np.int32)
+    scores = np.empty(size, np.float32)
+    n = 0
+    for i in range(size):
+        if i == 0 or pool[i] != pool[i - 1]:
+            p, q = expect(cells, ask, pool[i])
+            items[n] = pool[i]
+            scores[n] = -p * q
+            n += 1
+    order = np.argsort(scores[:n], kind="mergesort")[:limit]  # stable, and the items ascend
+    return items[order], -scores[order]
+
+
+@njit(cache=True, nogil=True)
+def features(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Per item (expected share heard, log(1 + plays)), plays being the cell's demand carried to the size of the world."""
+    out = np.empty((len(items), 2), np.float32)
+    world = cells.totals[0, 0] * ask.scale
+    for i in range(len(items)):
+        p, q = expect(cells, ask, items[i]) if items[i] >= 0 else (0.0, 0.0)
+        out[i, 0] = q
+        out[i, 1] = np.log1p(p * world)
+    return out
