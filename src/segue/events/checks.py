@@ -1,0 +1,68 @@
+"""The checks that every door shares: what a name may look like, the same over HTTP and in files."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+NAME_LIMIT: Final = 256
+WEEK_S: Final = 7 * 86_400.0
+POSITION_LIMIT: Final = 32_767
+SAMPLE: Final = 60
+
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_APART = re.compile(r"[\W_]+")
+
+
+def shorten(text: str) -> str:
+    """The text as an error may quote it: at most 60 characters, escaped, in quotes."""
+    short = text if len(text) <= SAMPLE else text[: SAMPLE - 1] + "…"
+    return ascii(short) if _CONTROL.search(short) else f"'{short}'"
+
+
+def name_error(kind: str, text: str) -> str | None:
+    """Why the text cannot name a user, an item, a session ...; None when it can.
+
+    A name has 1 to 256 characters and no control characters (a tab is allowed: it joins artist and title).
+    """
+    if not text or text.isspace():
+        return f"{kind} is empty: expected 1 to {NAME_LIMIT} characters"
+    if len(text) > NAME_LIMIT:
+        return f"{kind} has {len(text)} characters: expected at most {NAME_LIMIT}"
+    if _CONTROL.search(text):
+        return f"{kind} {shorten(text)} holds control characters or broken Unicode: expected plain text"
+    return None
+
+
+def user_error(text: str) -> str | None:
+    """Why the text cannot be a user id; e-mail addresses are refused, because ids are stored and shown."""
+    if "@" in text and _EMAIL.fullmatch(text.strip()):
+        return "user looks like an e-mail address: send a pseudonymous id instead, for example a number or a keyed hash"
+    return name_error("user", text)
+
+
+def masked(text: str) -> str:
+    """The text, with anything that looks like an e-mail address blotted out: for logs of rejected rows."""
+    return _EMAIL.sub("…@…", text)
+
+
+def cleaned(text: str) -> str | None:
+    """Text for people without control characters, at most 500 characters; None when nothing is left."""
+    return " ".join(_CONTROL.sub(" ", text).split())[:500] or None
+
+
+def normalize(text: str) -> str:
+    """Names that people type in many ways as one key: no case, no punctuation, '&' is 'and', no leading 'the'.
+
+    >>> normalize("The Clash"), normalize("Surfin' Dave & The Absent Legends")
+    ('clash', 'surfin dave and the absent legends')
+
+    A name of punctuation only ("!!!") keeps it.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    words = _APART.sub(" ", folded.replace("&", " and ")).strip()
+    if words.startswith("the ") and len(words) > 4:
+        words = words[4:]
+    return words or " ".join(folded.split())

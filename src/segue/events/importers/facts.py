@@ -1,0 +1,187 @@
+"""Rows of a mapped file as facts about items and users; what a person could be found by is coarsened on the way."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+from segue.core.errors import BadInput
+from segue.core.records import ItemRecord, UserRecord
+from segue.events.coarsen import age_band, band_of_birth, cell, region_name, zip_region
+from segue.events.importers.batch import ImportBatch
+from segue.events.importers.columns import TO_SECONDS, Frame, plain
+from segue.events.importers.files import Raw
+from segue.events.importers.mapping import Column, Table
+
+RELEASED = re.compile(r"(\d{4})(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
+MOST_TAGS = 32
+Pairs = dict[tuple[str, str, str], int]
+
+
+def released_of(text: str | None) -> str | None:
+    """A year, a year and month, or a date, out of the text that a source gives; None when it is none."""
+    if text is None:
+        return None
+    found = RELEASED.fullmatch(text[:10]) or RELEASED.fullmatch(text[:4])
+    return found.group(0) if found and "1000" <= found.group(1) <= "2999" else None
+
+
+def split_tags(text: str | None, spec: Column | None) -> list[str] | None:
+    """The tags of one field."""
+    if text is None or spec is None:
+        return None
+    parts = text.split(spec.split) if spec.split else [text]
+    found = list(dict.fromkeys(p.strip() for p in parts if p.strip()))
+    return found[:MOST_TAGS] or None
+
+
+def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) -> list[ItemRecord]:
+    """What the rows tell of the items `ids`, one record each."""
+    texts = {f: _words(frame, table, f) for f in ("title", "artist", "album", "tags", "released", "media")}
+    lengths = frame.numbers(table.spec("duration_s"), "duration_s").tolist()
+    spec = table.spec("duration_s")
+    scale = TO_SECONDS[spec.unit] if spec is not None else 1.0
+    playable = frame.numbers(table.spec("playable"), "playable").tolist()
+    out = []
+    for row, name in zip(rows, ids, strict=True):
+        length = lengths[row] * scale
+        out.append(
+            ItemRecord(
+                id=name,
+                title=texts["title"][row],
+                artist=texts["artist"][row],
+                album=texts["album"][row],
+                duration_s=length if 0 < length < 7 * 86_400 else None,
+                tags=split_tags(texts["tags"][row], table.spec("tags")),
+                released=released_of(texts["released"][row]),
+                kind=texts["media"][row],
+                playable=None if math.isnan(playable[row]) else playable[row] > 0,
+                extra=_extra(frame, table, row),
+            )  # fmt: skip
+        )
+    return out
+
+
+def _words(frame: Frame, table: Table, field: str) -> list[str | None]:
+    spec = table.spec(field)
+    return [None] * frame.n if spec is not None and spec.one_hot else frame.words(spec, field)
+
+
+def _extra(frame: Frame, table: Table, row: int) -> dict[str, str | int | float | bool | None] | None:
+    found: dict[str, str | int | float | bool | None] = {}
+    for name in table.extra:
+        try:
+            value = frame.raw(name)[row].as_py()
+        except UnicodeDecodeError:
+            continue
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if value is not None and value == value and value != "":
+            found[name] = value if isinstance(value, (str, int, float, bool)) else str(value)
+    return found or None
+
+
+class FactMaker:
+    """Turns the frames of one file of facts into records; gathers lists that a file spreads over many rows."""
+
+    def __init__(self, table: Table, now: int, root: Path) -> None:
+        self.table, self.now = table, now
+        self.gathers = [f for f in ("tags", "artists") if (s := table.spec(f)) is not None and s.collect]
+        self.pairs: dict[str, Counter[tuple[str, str]]] = {f: Counter() for f in self.gathers}
+        self.hot = self._one_hot(root)
+
+    def _one_hot(self, root: Path) -> list[str]:
+        spec = self.table.spec("tags")
+        if spec is None or spec.one_hot is None:
+            return []
+        folder = root if root.is_dir() else root.parent
+        return (folder / spec.one_hot).read_text("utf-8").split("\n")
+
+    def batch(self, frame: Frame, raw: Raw, file: str) -> ImportBatch:
+        """The records of some rows. Rejected user rows keep the names of their columns only."""
+        users = self.table.role == "users"
+        ids = frame.names(self.table.spec("id"), "user" if users else "id", needed=True)
+        for field in self.gathers:
+            values = frame.words(self.table.spec(field), field)
+            self.pairs[field].update(
+                (name, value)
+                for name, value in zip((ids.get(i) for i in range(frame.n)), values, strict=True)
+                if name is not None and value is not None
+            )
+        items: list[ItemRecord] = []
+        people: list[UserRecord] = []
+        if users:
+            people = self._users(frame, [ids.get(i) for i in range(frame.n)])
+        elif not self.gathers:
+            rows = [i for i in range(frame.n) if not frame.bad[i]]
+            items = item_records(frame, self.table, rows, [str(ids.get(i)) for i in rows])
+            if self.hot:
+                items = [self._tagged(frame, row, item) for row, item in zip(rows, items, strict=True)]
+        rejected = frame.refused(self.table.sources(), hide=users) + raw.lost
+        rows_read = frame.n + len(raw.lost)
+        return ImportBatch(file, rows_read, None, items, people, rejected, fact_rows=rows_read - len(rejected), share=raw.share)
+
+    def rest(self, file: str) -> ImportBatch:
+        """What was gathered over the whole file."""
+        items, users = [], []
+        lists: dict[str, dict[str, list[str]]] = {}
+        for field, pairs in self.pairs.items():
+            spec = self.table.spec(field)
+            for (name, value), _ in sorted(pairs.items(), key=lambda p: (p[0][0], -p[1], p[0][1])):
+                found = lists.setdefault(name, {}).setdefault(field, [])
+                if spec is not None and len(found) < spec.collect:
+                    found.append(value)
+        for name, found_lists in lists.items():
+            if self.table.role == "items":
+                items.append(ItemRecord(id=name, tags=found_lists.get("tags")))
+            else:
+                users.append(UserRecord(id=name, tags=found_lists.get("tags"), artists=found_lists.get("artists")))
+        return ImportBatch(file, 0, None, items, users, share=1.0)
+
+    def _tagged(self, frame: Frame, row: int, item: ItemRecord) -> ItemRecord:
+        names = self.table.header[: len(self.hot)]
+        tags = [tag for name, tag in zip(names, self.hot, strict=False) if plain(frame.raw(name), row) == "1"]
+        return ItemRecord(id=item.id, title=item.title, artist=item.artist, tags=tags or None, kind=item.kind)
+
+    def _users(self, frame: Frame, ids: list[str | None]) -> list[UserRecord]:
+        table = self.table
+        fields = ("birth_date", "gender", "region", "country", "zip", "tags", "artists")
+        words = {f: frame.words(table.spec(f), f) for f in fields if f not in self.gathers}
+        numbers = {f: frame.numbers(table.spec(f), f).tolist() for f in ("age", "lat", "lon")}
+        out = []
+        for row, name in enumerate(ids):
+            if frame.bad[row] or name is None or self.gathers:
+                continue
+            told: dict[str, str | float | None] = {f: v[row] for f, v in words.items()}
+            told.update({f: None if math.isnan(v[row]) else v[row] for f, v in numbers.items()})
+            try:
+                out.append(user_record(name, told, self.now, table))
+            except BadInput as error:
+                frame.bad[row] = True
+                frame.reasons[row] = error.detail
+        return out
+
+
+def user_record(name: str, told: dict[str, str | float | None], now: int, table: Table) -> UserRecord:
+    """The coarse facts of a user out of the fine ones; BadInput when one cannot be read."""
+    age, born = told["age"], told.get("birth_date")
+    band = age_band(float(age)) if age is not None else band_of_birth(str(born), now) if born is not None else None
+    tags, artists = (split_tags(v if isinstance(v := told.get(f), str) else None, table.spec(f)) for f in ("tags", "artists"))
+    gender = told.get("gender")
+    return UserRecord(
+        id=name, age_band=band, gender=None if gender is None else str(gender)[:32], region=_region(told), tags=tags,
+        artists=artists,
+    )  # fmt: skip
+
+
+def _region(told: dict[str, str | float | None]) -> str | None:
+    for field in ("region", "country"):
+        if (value := told.get(field)) is not None:
+            return region_name(str(value), field)
+    lat, lon = told.get("lat"), told.get("lon")
+    if lat is not None and lon is not None:
+        return cell(float(lat), float(lon))
+    code = told.get("zip")
+    return None if code is None else zip_region(str(code))
