@@ -1,0 +1,103 @@
+"""`segue recommend` and `segue similar`: ask the models from the command line, no server needed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import msgspec
+
+from segue import wiring
+from segue.cli.output import add_json, print_json, print_table
+from segue.core.errors import BadInput, NotFound
+from segue.core.hashing import request_text
+from segue.core.types import MISSING
+from segue.serving.query import ContextIn, RecommendIn, SeedsIn
+
+
+def add_commands(commands: Any) -> None:
+    """Add recommend and similar."""
+    ask = commands.add_parser("recommend", help="one slate, with reasons")
+    ask.add_argument("user")
+    ask.add_argument("--limit", type=int, default=10)
+    ask.add_argument("--seed", action="append", default=[], metavar="ITEM", help="start from this song; may be repeated")
+    ask.add_argument("--artist", action="append", default=[], help="start from this artist; may be repeated")
+    ask.add_argument("--tag", action="append", default=[], help="start from this tag; may be repeated")
+    ask.add_argument("--discovery", type=float, help="share of never-heard songs, 0 to 1; learned when not given")
+    ask.add_argument("--region", help="where the listener is")
+    ask.add_argument("--at", help="as of this moment, ISO 8601 or Unix seconds")
+    add_json(ask)
+    ask.set_defaults(run=recommend)
+    near = commands.add_parser("similar", help="neighbours of a song")
+    near.add_argument("item")
+    near.add_argument("--by", choices=("sound", "listeners"), default="listeners")
+    near.add_argument("--limit", type=int, default=10)
+    add_json(near)
+    near.set_defaults(run=similar)
+
+
+def recommend(args: argparse.Namespace) -> int:
+    """One slate, printed; it is not logged as shown, for nobody heard it."""
+    given = {
+        "user": args.user,
+        "limit": args.limit,
+        "discovery": args.discovery,
+        "seeds": msgspec.to_builtins(SeedsIn(args.seed, args.artist, args.tag)),
+        "context": msgspec.to_builtins(ContextIn(region=args.region, at=args.at)),
+    }
+    try:
+        wanted = msgspec.convert(given, RecommendIn)
+    except msgspec.ValidationError as error:
+        raise BadInput(str(error)) from None
+    with wiring.open_home(args.home, args.config, writer=False) as home:
+        now = time.time_ns() // 1_000_000
+        recommender = home.recommender()
+        query, warnings = home.maker().make(wanted, now, now << 20)
+        slate = recommender.recommend(query).slate
+        recommender.close()
+        rows = list(zip(home.catalogue.items.all(slate.items), home.catalogue.titles(slate.items), strict=True))
+        items = [
+            {"id": name, "title": title, "artist": artist, "score": score, "sources": sources, "reason": reason}
+            for (name, (title, artist)), score, sources, reason in zip(
+                rows, slate.scores.tolist(), slate.sources, slate.reasons, strict=True
+            )
+        ]
+    if args.json:
+        print_json({"request_id": request_text(slate.request_id), "rung": slate.rung, "warnings": warnings, "items": items})
+        return 0
+    for warning in warnings:
+        print(f"warning: {warning}")
+    columns = ("", "title", "artist", "id", "why", "sources")
+    print_table(
+        f"for {args.user} ({slate.rung})",
+        columns,
+        [(i + 1, x["title"], x["artist"], x["id"], x["reason"], ", ".join(x["sources"])) for i, x in enumerate(items)],
+    )
+    return 0
+
+
+def similar(args: argparse.Namespace) -> int:
+    """The neighbours of a song."""
+    if not 1 <= args.limit <= 1000:
+        raise BadInput(f"--limit: expected 1 to 1000, found {args.limit}")
+    with wiring.open_home(args.home, args.config, writer=False) as home:
+        dense = int(home.catalogue.items.find([args.item])[0])
+        if dense == MISSING:
+            near = [home.catalogue.items.name(int(i)) for i in home.catalogue.search(args.item, 3)]
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise NotFound(f"no item {args.item!r} in {args.home}{hint}")
+        found = wiring.similar(home.model(), args.by, dense, args.limit)
+        rows = zip(
+            home.catalogue.items.all(found.items), home.catalogue.titles(found.items), found.scores.tolist(), strict=True
+        )
+        items = [{"id": name, "title": title, "artist": artist, "score": score} for name, (title, artist), score in rows]
+    if args.json:
+        print_json({"item": args.item, "by": args.by, "items": items})
+        return 0
+    print_table(
+        f"close to {args.item}, by {args.by}",
+        ("title", "artist", "id", "score"),
+        [tuple(x[c] for c in ("title", "artist", "id", "score")) for x in items],
+    )
+    return 0

@@ -1,0 +1,155 @@
+"""`segue serve` and `segue demo`: the server, pages included, and a town to try it on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from segue import wiring
+from segue.cli.output import ERR
+from segue.core.errors import BadInput
+from segue.web import app as web
+
+
+def add_commands(commands: Any) -> None:
+    """Add serve."""
+    serve = commands.add_parser("serve", help="the server, pages included")
+    serve.add_argument("--host", help="where to listen (default 127.0.0.1; others need keys)")
+    serve.add_argument("--port", type=int, help="default 8080; 0 takes a free one")
+    serve.add_argument("--train-at", metavar="HH:MM", help="train every night at this time, UTC")
+    serve.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    return serve(args.home, args.config, args.host, args.port, args.train_at)
+
+
+def serve(home_path: Path, config: Path | None, host: str | None, port: int | None, train_at: str | None) -> int:
+    """Open the home as its one writer and serve it."""
+    with wiring.open_home(home_path, config, writer=True) as home:
+        settings = home.settings.server
+        host = host or settings.host
+        keys = wiring.keys(home_path)
+        if not keys and not _loopback(host):
+            raise BadInput(
+                f"--host {host}: without keys the server listens on this machine only; "
+                f"put one key a line into {home_path / 'keys.txt'} to open it to others"
+            )
+        listener = _bind(host, settings.port if port is None else port)
+        service = wiring.service(home, keys)
+        application = web.create(service)
+        ends = [_every(settings.seal_every_s, home.seal), _every(1.0, lambda: _refresh(home, service))]
+        at = train_at or settings.train_at
+        if at:
+            ends.append(_nightly(_clock(at), home_path, config))
+        shown = "localhost" if _loopback(host) else host
+        ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
+        try:
+            asyncio.run(_serve(application, listener))
+        finally:
+            for end in ends:
+                end.set()
+            service.recommender.close()
+    return 0
+
+
+async def _serve(application: Any, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, http="httptools", loop="uvloop", lifespan="off",
+        timeout_graceful_shutdown=5, backlog=1024,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    await server.serve(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from None
+    listener.listen(1024)
+    return listener
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _every(seconds: float, work: Any) -> threading.Event:
+    """Run work again and again in a thread of its own until the event is set; what it raises is printed, not fatal."""
+    end = threading.Event()
+
+    def loop() -> None:
+        while not end.wait(seconds):
+            try:
+                work()
+            except Exception as error:
+                ERR.print(f"segue: {type(error).__name__}: {error}", highlight=False, markup=False)
+
+    threading.Thread(target=loop, name="housekeeping", daemon=True).start()
+    return end
+
+
+def _refresh(home: wiring.Home, service: Any) -> None:
+    """Take in what other processes wrote: imports, a new champion."""
+    home.catalogue.refresh()
+    version = home.registry().version()
+    if version != service.recommender.model.versions.get("bundle") and version is not None:
+        service.recommender.swap(home.model())
+        service.counters.count("swaps", "bundle")
+        ERR.print(f"now serving model {version}", highlight=False, markup=False)
+
+
+def _clock(text: str) -> tuple[int, int]:
+    try:
+        hour, minute = (int(part) for part in text.split(":"))
+        datetime(2000, 1, 1, hour, minute, tzinfo=UTC)
+    except ValueError:
+        raise BadInput(f'--train-at: expected a time of day such as "03:00", found {text!r}') from None
+    return hour, minute
+
+
+def _nightly(at: tuple[int, int], home: Path, config: Path | None) -> threading.Event:
+    """Train in a child process every day at this time: the server keeps its cores' caches and its memory to itself."""
+    end = threading.Event()
+
+    def loop() -> None:
+        while not end.wait(_seconds_until(at, datetime.now(UTC))):
+            command = [sys.executable, "-m", "segue", "--home", str(home)]
+            command += ["--config", str(config)] if config else []
+            child = subprocess.Popen([*command, "train"], stdin=subprocess.DEVNULL)
+            while child.poll() is None:
+                if end.wait(1.0):
+                    child.send_signal(signal.SIGTERM)
+                    return
+            if child.returncode:
+                ERR.print(f"segue: the night ended with {child.returncode}; the old model serves", highlight=False)
+
+    threading.Thread(target=loop, name="night", daemon=True).start()
+    return end
+
+
+def _seconds_until(at: tuple[int, int], now: datetime) -> float:
+    when = now.replace(hour=at[0], minute=at[1], second=0, microsecond=0)
+    if when <= now:
+        when += timedelta(days=1)
+    return (when - now).total_seconds()

@@ -1,0 +1,304 @@
+"""The table from names to classes, and a home opened by it: the only file that knows every name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from segue import config
+from segue.core.errors import BadConfig, NotFound, NotReady
+from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
+from segue.core.stages import CandidateSource, Ranker
+from segue.core.types import Items, Scored
+from segue.events.ingest import Ingest
+from segue.filtering import rules
+from segue.monitoring.counters import Counters
+from segue.reranking.radio import Radio
+from segue.serving.query import QueryMaker
+from segue.serving.recommender import Model, Recommender, Stages
+from segue.training import nightly
+from segue.training.registry import Registry
+from segue.training.report import NightReport, Progress
+from segue.web.service import Service
+
+BACKENDS: Mapping[str, Mapping[str, str]] = {
+    "log": {"sqlite": "segue.storage.event_log.sqlite:SqliteEventLog"},
+    "catalogue": {"sqlite": "segue.storage.metadata.sqlite:SqliteCatalogue"},
+    "state": {"mmap": "segue.storage.online_state.arrays:ArrayState"},
+    "artifacts": {"file": "segue.storage.artifacts.folder:FolderArtifacts"},
+}
+"""What each port may be, by the scheme of its URL in [storage]."""
+
+SOURCES: Mapping[str, str] = {
+    "popular": "segue.candidates.popularity:Popularity",
+    "cooccurrence": "segue.candidates.cooccurrence:Cooccurrence",
+    "session_knn": "segue.candidates.session_knn:SessionKnn",
+    "als": "segue.candidates.als:Als",
+    "user_knn": "segue.candidates.user_knn:UserKnn",
+    "artist": "segue.candidates.artist:Artist",
+    "fresh": "segue.candidates.fresh:Fresh",
+}
+"""The sources of the radio, the cheapest and surest first: the deadline takes from the end."""
+
+RANKERS: Mapping[str, str] = {
+    "blend": "segue.ranking.blend:Blend",
+    "logistic": "segue.ranking.logistic:Logistic",
+}
+
+SIMILAR: Mapping[str, tuple[str, ...]] = {"sound": ("sound",), "listeners": ("als", "cooccurrence")}
+
+
+def named(table: Mapping[str, str], name: str, what: str) -> Any:
+    """The class behind a name of a table."""
+    if name not in table:
+        raise BadConfig(f"{what}: expected one of {', '.join(sorted(table))}, found {name!r}", what)
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def given_what_it_takes(make: Callable[..., Any], offers: Mapping[str, Any]) -> Callable[..., Any]:
+    """The class with those of the offers bound that its __init__ names."""
+    return partial(make, **{name: offers[name] for name in inspect.signature(make).parameters if name in offers})
+
+
+class Home:
+    """One home folder: each part is opened when it is first asked for, closed with the rest."""
+
+    def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
+        self.path, self.settings, self._writer = path, settings, writer
+        self._opened: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened, the last first."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def _open(self, port: str, **given: Any) -> Any:
+        url = getattr(self.settings.storage, port)
+        scheme, _, rest = url.partition(":")
+        make = named(BACKENDS[port], scheme, f"storage.{port}")
+        opened = make(self.path / rest if rest else self.path / port, **given)
+        self._opened.append(opened)
+        return opened
+
+    @cached_property
+    def log(self) -> EventLog:
+        """The durable truth."""
+        opened: EventLog = self._open("log")
+        return opened
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Names and facts."""
+        opened: Catalogue = self._open("catalogue", today=lambda: int(time.time() // 86_400))
+        return opened
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Models."""
+        opened: ArtifactStore = self._open("artifacts")
+        return opened
+
+    @cached_property
+    def state(self) -> OnlineState:
+        """The present: ours to write when no other process has it, else read as that process keeps it."""
+        wanted = self.settings.state
+        given = {
+            "recent_plays": wanted.recent_plays,
+            "half_life_days": wanted.half_life_days,
+            "utc_offsets": self.utc_offsets,
+        }
+        try:
+            opened: Any = self._open("state", **given)
+        except NotReady:
+            if self._writer:
+                raise
+            opened = self._open("state", **given, read_only=True)
+        else:
+            opened.catch_up(self.log)
+        state: OnlineState = opened
+        return state
+
+    @cached_property
+    def utc_offsets(self) -> dict[int, int]:
+        """Minutes east of UTC of the regions that [regions] names; naming one makes it known."""
+        names = list(self.settings.regions)
+        if not names:
+            return {}
+        dense = self.catalogue.regions.intern(names)
+        return {int(region): self.settings.regions[name] for region, name in zip(dense, names, strict=True)}
+
+    def facts(self) -> Items:
+        """The item columns as of now."""
+        return self.catalogue.facts
+
+    def registry(self) -> Registry:
+        """Champion, previous, challenger."""
+        return Registry(self.artifacts)
+
+    def factories(self, *, live: bool) -> dict[str, Callable[..., Any]]:
+        """A factory for each source; without `live` those that the night trains, which know no state."""
+        training = self.settings.training
+        offers: dict[str, Any] = {
+            "embedding_size": training.embedding_size,
+            "epochs": training.epochs,
+            "top_k": training.top_k,
+            "threads": training.threads or os.cpu_count() or 1,
+        }
+        if live:
+            offers |= {"state": self.state, "facts": self.facts}
+        made = {name: named(SOURCES, name, "source") for name in SOURCES}
+        trained = {name: make for name, make in made.items() if hasattr(make, "fit") or live}
+        return {name: given_what_it_takes(make, offers) for name, make in trained.items()}
+
+    def model(self) -> Model:
+        """The champion with the live sources around it; before the first night the live sources alone."""
+        factories = self.factories(live=True)
+        registry = self.registry()
+        version = registry.version()
+        sources: list[CandidateSource] = []
+        bundle = registry.open(version) if version else None
+        for name, factory in factories.items():
+            if bundle is not None and name in bundle.arrays:
+                sources.append(bundle.revive(name, factory))
+            elif not hasattr(factory.func if isinstance(factory, partial) else factory, "fit"):
+                sources.append(factory())
+        ranker: Ranker = nightly.ranker_of(bundle, self.rankers()) if bundle else named(RANKERS, "blend", "ranker")()
+        versions = {"bundle": version} if version else {}
+        return Model(tuple(sources), ranker, versions=versions)
+
+    def rankers(self) -> dict[str, Callable[..., Ranker]]:
+        """Every ranker by its name."""
+        return {name: named(RANKERS, name, "ranker") for name in RANKERS}
+
+    def maker(self) -> QueryMaker:
+        """Requests to queries."""
+        return QueryMaker(self.catalogue, self.state, self.settings.radio.discovery, self.utc_offsets)
+
+    def recommender(self, counters: Counters | None = None) -> Recommender:
+        """One request, top to bottom."""
+        radio, count = self.settings.radio, (counters or Counters()).count
+        filters = (
+            rules.playable(self.facts),
+            rules.excluded(self.facts),
+            rules.heard_in_session(self.facts, self.state),
+            rules.refused(self.state),
+            rules.turned_away(self.facts),
+        )
+        reranker = Radio(
+            self.facts,
+            self.state,
+            artist_gap=radio.artist_gap,
+            max_per_artist=radio.max_per_artist,
+            explore=radio.explore,
+            explore_pool=radio.explore_pool,
+            temperature=radio.temperature,
+        )
+        return Recommender(
+            self.model(),
+            Stages(filters, reranker),
+            self.catalogue,
+            self.state,
+            key=secret(self.path),
+            count=lambda event, label: count(event, label),
+            per_source=radio.per_source,
+            deadline_ms=self.settings.server.deadline_ms,
+        )
+
+    def ingest(self) -> Ingest:
+        """The one that writes."""
+        made = Ingest(self.log, self.state, self.catalogue)
+        self._opened.append(made)
+        return made
+
+    def seal(self) -> None:
+        """Closed days into Parquet: what arrived before today."""
+        day = 86_400_000
+        self.log.seal(time.time_ns() // 1_000_000 // day * day)
+
+
+def open_home(path: Path, config_path: Path | None = None, *, writer: bool) -> Home:
+    """The home at a path, made when it is not there; `writer` insists on being the one process that serves it."""
+    if path.exists() and not path.is_dir():
+        raise BadConfig(f"--home: expected a folder, found a file at {path}", "home")
+    settings = config.load(path, config_path)
+    path.mkdir(parents=True, exist_ok=True)
+    return Home(path, settings, writer=writer)
+
+
+def secret(path: Path) -> bytes:
+    """The key that exploration draws are seeded with: made once, readable by its owner only."""
+    file = path / "secret.key"
+    if not file.exists():
+        handle = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.write(secrets.token_bytes(32))
+    return file.read_bytes()
+
+
+def keys(path: Path) -> frozenset[str]:
+    """API keys: one a line in keys.txt of the home, # starts a comment."""
+    file = path / "keys.txt"
+    if not file.exists():
+        return frozenset()
+    lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
+    return frozenset(line for line in lines if line)
+
+
+def service(home: Home, api_keys: frozenset[str]) -> Service:
+    """Everything that the routes need."""
+    counters = Counters()
+    counters.gauge("log_last_seq", "Newest event in the log.", lambda: float(home.log.last))
+    counters.gauge("state_applied_seq", "Newest event folded into the online state.", lambda: float(home.state.applied))
+    counters.gauge("users", "Users known.", lambda: float(len(home.catalogue.users)))
+    counters.gauge("items", "Items known.", lambda: float(len(home.catalogue.items)))
+    return Service(
+        catalogue=home.catalogue,
+        state=home.state,
+        writer=home.ingest(),
+        maker=home.maker(),
+        recommender=home.recommender(counters),
+        counters=counters,
+        keys=api_keys,
+    )
+
+
+def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:
+    """Train, evaluate, promote or not."""
+    training = home.settings.training
+    settings = nightly.Settings(
+        window_ms=config.duration_ms(window or training.window, "window"),
+        test_ms=config.duration_ms(training.holdout, "training.holdout"),
+        test_users=training.test_users,
+        per_source=home.settings.radio.per_source,
+        force=force,
+    )
+    recipe = nightly.Recipe(home.factories(live=False), home.rankers()["blend"])
+    return nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=now, progress=progress)
+
+
+def similar(model: Model, by: str, item: int, limit: int) -> Scored:
+    """Neighbours of an item from the first source that has any."""
+    sources = {source.name: source for source in model.sources}
+    for name in SIMILAR[by]:
+        near = getattr(sources.get(name), "similar", None)
+        if near is not None and len(found := near(item, limit)):
+            answer: Scored = found
+            return answer
+    if by == "sound":
+        raise NotFound("no sound vectors in this home: this build has no sound encoder yet")
+    return Scored.none()
