@@ -31,11 +31,12 @@ class EventLog(Protocol):
         """seq of the newest event, 0 when empty; includes what other processes appended."""
         ...
 
-    def append(self, events: Events, texts: Mapping[int, str] | None = None) -> Appended:
+    def append(self, events: Events, texts: Mapping[int, str] | None = None, exposures: Sequence[Exposure] = ()) -> Appended:
         """Store the events (seq is ignored and given) and return only when they are on disk.
 
         An event whose key is known with the same body is a DUPLICATE, with another body a CONFLICT; neither is stored. This
-        holds within the batch as well. `texts` maps row -> search words. Atomic: all accepted rows or none.
+        holds within the batch as well. `texts` maps row -> search words. `exposures` are stored in the same transaction, as by
+        append_exposures. Atomic: all accepted rows and exposures or none.
         """
         ...
 

@@ -1,0 +1,151 @@
+"""Segments: immutable Parquet files of events in order of seq, written once, checked on every read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segue.core.errors import Corrupt
+from segue.core.types import EVENT, Events
+from segue.storage.event_log.files import Draft
+
+ROW_GROUP = 131_072
+"""Rows that are read and checked at once: 11.5 MB as EVENT."""
+STORED = tuple(name for name in EVENT.names or () if name != "seq")
+"""seq is not stored: the rows of a segment are gap-free from its first seq, so it is known before the seqs are given."""
+_HASHES = ("key_hi", "key_lo", "body", "session", "request")
+_SCHEMA = pa.schema([(name, pa.from_numpy_dtype(EVENT[name])) for name in STORED])
+_COMPRESSION = {name: "NONE" if name in ("key_hi", "key_lo", "body") else "ZSTD" for name in STORED}
+_DICTIONARY = ["session", "request", "region", "device", "action", "position"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A row of the manifest: rows first_seq to last_seq, at_min <= at <= at_max."""
+
+    last_seq: int
+    first_seq: int
+    arrived_ms: int
+    at_min: int
+    at_max: int
+    bytes: int
+    sha256: str
+    name: str
+
+    @property
+    def rows(self) -> int:
+        """How many events it holds."""
+        return self.last_seq - self.first_seq + 1
+
+
+SEGMENT_COLUMNS = "last_seq, first_seq, arrived_ms, at_min, at_max, bytes, sha256, name"
+
+
+def segment_name(first_seq: int, last_seq: int) -> str:
+    """File name: sorts by seq, and a range never has two contents."""
+    return f"{first_seq:015d}-{last_seq:015d}.parquet"
+
+
+class SegmentWriter:
+    """Writes one segment as a draft; `finish` makes it durable, `publish` gives it its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._draft = Draft(folder)
+        self._sink = pa.OSFile(str(self._draft.path), "wb")
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            _SCHEMA,
+            compression=_COMPRESSION,
+            compression_level={name: 1 for name, codec in _COMPRESSION.items() if codec == "ZSTD"},
+            use_dictionary=_DICTIONARY,
+            write_statistics=["at"],
+            write_page_checksum=True,
+        )
+        self._at: list[tuple[int, int]] = []
+        self.rows = 0
+        self._size = 0
+        self._sha256 = ""
+
+    def write(self, events: Events) -> None:
+        """Append rows in order; row groups hold at most ROW_GROUP rows."""
+        for start in range(0, len(events), ROW_GROUP):
+            part = events[start : start + ROW_GROUP]
+            columns = [pa.array(np.ascontiguousarray(part[name])) for name in STORED]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
+            self._at.append((int(part["at"].min()), int(part["at"].max())))
+            self.rows += len(part)
+
+    def finish(self) -> None:
+        """Close the file and put it on disk, with its checksum."""
+        self._writer.close()
+        self._sink.close()
+        self._size = self._draft.sync()
+        self._sha256 = checksum(self._draft.path)
+
+    def publish(self, first_seq: int, arrived_ms: int) -> Segment:
+        """Name the file; the caller holds the write lock and stores the returned row in the same transaction."""
+        last_seq = first_seq + self.rows - 1
+        name = segment_name(first_seq, last_seq)
+        self._draft.publish(name)
+        low, high = min(a for a, _ in self._at), max(b for _, b in self._at)
+        return Segment(last_seq, first_seq, arrived_ms, low, high, self._size, self._sha256, name)
+
+    def close(self) -> None:
+        """Release the file, and remove it unless it was published."""
+        if not self._sink.closed:
+            self._sink.close()
+        self._draft.discard()
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_segment(folder: Path, segment: Segment) -> pq.ParquetFile:
+    """The file of a segment; FileNotFoundError when a merge has replaced it, Corrupt when it cannot be that segment."""
+    path = folder / segment.name
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Corrupt(f"segment {path} cannot be opened: {error}") from error
+    if file.metadata.num_rows != segment.rows:
+        raise Corrupt(f"segment {path} holds {file.metadata.num_rows} rows, the manifest says {segment.rows}")
+    return file
+
+
+def row_groups(file: pq.ParquetFile) -> Iterator[tuple[int, int, int, int, int]]:
+    """(number, offset of its first row, rows, at_min, at_max) of every row group, in order."""
+    column = STORED.index("at")
+    offset = 0
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        statistics = group.column(column).statistics
+        low, high = (statistics.min, statistics.max) if statistics is not None else (-(1 << 63), (1 << 63) - 1)
+        yield number, offset, group.num_rows, low, high
+        offset += group.num_rows
+
+
+def read_group(file: pq.ParquetFile, number: int, first_seq: int, columns: Sequence[str] | None, name: str) -> Events:
+    """One row group as EVENT, seqs from first_seq; unnamed columns are zero. Corrupt when a page fails its checksum."""
+    wanted = STORED if columns is None else [column for column in columns if column != "seq"]
+    try:
+        table = file.read_row_group(number, columns=list(wanted), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise Corrupt(f"segment {name}, row group {number}: {error}") from error
+    rows = file.metadata.row_group(number).num_rows
+    events = np.empty(rows, EVENT) if columns is None else np.zeros(rows, EVENT)
+    for column in wanted:
+        events[column] = table.column(column).to_numpy()
+    if columns is None or "seq" in columns:
+        events["seq"] = np.arange(first_seq, first_seq + rows)
+    return events
