@@ -22,6 +22,11 @@ def shorten(text: str) -> str:
     return ascii(short) if _CONTROL.search(short) else f"'{short}'"
 
 
+def broken(text: str) -> bool:
+    """Whether the text holds control characters (a tab apart) or lone surrogates."""
+    return _CONTROL.search(text) is not None
+
+
 def name_error(kind: str, text: str) -> str | None:
     """Why the text cannot name a user, an item, a session ...; None when it can.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -18,9 +19,12 @@ CELL: Final = 2
 _WIDTHS: Final = ((60, 2), (74, 4), (86, 12))
 """Below this latitude a cell is so many degrees of longitude wide: never under 90 km. Nearer to a pole it goes all round."""
 FORBIDDEN: Final = frozenset(
-    ("name first_name firstname last_name lastname surname full_name fullname username user_name nickname display_name "
-     "email e_mail mail email_address phone phone_number telephone mobile address street street_address house_number "
-     "ip ip_addr ip_address ipv4 ipv6 ssn passport iban credit_card mac device_id advertising_id user_agent").split()
+    [
+        "name", "first_name", "firstname", "last_name", "lastname", "surname", "full_name", "fullname", "username",
+        "user_name", "nickname", "display_name", "email", "e_mail", "mail", "email_address", "phone", "phone_number",
+        "telephone", "mobile", "address", "street", "street_address", "house_number", "ip", "ip_addr", "ip_address", "ipv4",
+        "ipv6", "ssn", "passport", "iban", "credit_card", "mac", "device_id", "advertising_id", "user_agent",
+    ]
 )  # fmt: skip
 """Fields that no part of Segue needs and that point at a person."""
 _REGION_LIMIT: Final = 64
@@ -92,6 +96,39 @@ def region_name(text: str, field: str = "region") -> str:
     if "@" in name or _POSTAL.search(name):
         raise BadInput(f"{field}: expected a country or region, found numbers or an address; send zip, or lat and lon", field)
     return name
+
+
+@dataclass(frozen=True)
+class PlaceFacts:
+    """What a source tells of where a user lives, each part or None."""
+
+    region: str | None = None
+    country: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    zip: str | None = None
+
+
+def region_of(place: PlaceFacts) -> str | None:
+    """The coarse region: region, else country, else the cell of lat and lon, else the first character of zip; BadInput."""
+    if place.region is not None:
+        return region_name(place.region, "region")
+    if place.country is not None:
+        return region_name(place.country, "country")
+    if place.lat is not None or place.lon is not None:
+        if place.lat is None or place.lon is None:
+            raise BadInput("lat, lon: expected both or neither", "lat")
+        return cell(place.lat, place.lon)
+    return None if place.zip is None else zip_region(place.zip)
+
+
+def band_of(age: float | None, band: str | None, born: str | None, now: int) -> int | None:
+    """The age band of an age in years, else of a band's name, else of a date of birth; None when nothing is told; BadInput."""
+    if age is not None:
+        return age_band(age)
+    if band is not None:
+        return band_of_name(band)
+    return None if born is None else band_of_birth(born, now)
 
 
 def refuse_personal(fields: Mapping[str, object]) -> None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+
+from segue.core.actions import ACTIONS, STARS
+from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, iso, parse_time
+from segue.core.errors import BadInput
+from segue.core.records import ItemRecord, UserRecord
+from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, name_error, shorten, user_error
+from segue.events.coarsen import PlaceFacts, band_of, refuse_personal, region_name, region_of
+
+T = TypeVar("T")
+MOST_EVENTS: Final = 1_000
+MOST_TEXT: Final = 1_000
 
 
 class EventIn(msgspec.Struct, kw_only=True, gc=False):
@@ -36,3 +53,304 @@ class Rejection:
 
     index: int
     error: str
+
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LIMIT)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=WEEK_S)]
+_Place = Annotated[int, msgspec.Meta(ge=0, le=POSITION_LIMIT)]
+_Action = Literal[
+    "shown", "started", "progress", "completed", "skipped", "liked", "disliked", "saved", "rated", "searched", "clicked",
+    "hidden",
+]  # fmt: skip
+
+
+class _Context(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    region: _Name | None = None
+    device: _Name | None = None
+
+
+class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event as the contract shows it."""
+
+    user: _Name
+    action: _Action
+    at: str | int | float
+    item: _Name | None = None
+    event_id: _Name | None = None
+    played_s: _Seconds | None = None
+    duration_s: _Seconds | None = None
+    value: float | None = None
+    request_id: _Name | None = None
+    position: _Place | None = None
+    session: _Name | None = None
+    context: _Context | None = None
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_TEXT)] | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[_Wire]
+
+
+_SUSPECT: Final = (b"\\", b"@", b"\x7f", b"\xc2", b"\xef\xbb\xbf", b"\xed", b"NaN", b"Infinity")
+"""Bytes without which no name can hold a control character, a surrogate or an e-mail address, and no number be infinite."""
+_NOWHERE: Final = _Context()
+_body = msgspec.json.Decoder(_Body)
+_object = msgspec.json.Decoder(dict[str, Any])
+_rows: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    field: msgspec.json.Decoder(
+        msgspec.defstruct(f"_{field.title()}", [(field, list[msgspec.Raw])], forbid_unknown_fields=True)
+    )
+    for field in ("events", "items", "users")
+}
+_event = msgspec.json.Decoder(_Wire)
+
+
+def decode_events(body: bytes, now: int) -> tuple[list[EventIn], list[int], list[Rejection]]:
+    """The events of a POST /v1/events, their indices in the body, and the refused ones, all in the order of the body.
+
+    `now` is in milliseconds. A body that is no {"events": [...]} of at most 1,000 raises BadInput; one bad event is refused
+    alone.     The whole body is decoded in one typed call; only when that fails is each event decoded by itself.
+    """
+    try:
+        wires: list[tuple[int, _Wire]] = list(enumerate(_body.decode(body).events))
+        refused: list[Rejection] = []
+        total = len(wires)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        wires, refused, total = _one_by_one(body)
+    if total > MOST_EVENTS:
+        raise BadInput(f"events: expected at most {MOST_EVENTS}, found {total}; send several bodies", "events")
+    plain = not any(mark in body for mark in _SUSPECT)
+    events, places = [], []
+    for index, wire in wires:
+        try:
+            events.append(_checked(wire, now, plain))
+            places.append(index)
+        except BadInput as error:
+            refused.append(Rejection(index, error.detail))
+    refused.sort(key=lambda r: r.index)
+    return events, places, refused
+
+
+def _one_by_one(body: bytes) -> tuple[list[tuple[int, _Wire]], list[Rejection], int]:
+    raws = rows_of_body(body, "events")
+    wires, refused = [], []
+    for index, raw in enumerate(raws):
+        try:
+            wires.append((index, _event.decode(raw) if isinstance(raw, msgspec.Raw) else msgspec.convert(raw, _Wire)))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            refused.append(Rejection(index, explained(error)))
+    return wires, refused, len(raws)
+
+
+def rows_of_body(body: bytes, field: str) -> list[Any]:
+    """The rows of {"<field>": [...]}: raw where msgspec can part them, decoded where only the lenient parser of the standard
+    library can (a lone surrogate, NaN), so that one broken row does not cost the others. BadInput for any other body."""
+    try:
+        return list(getattr(_rows[field].decode(body), field))
+    except UnicodeDecodeError:
+        raise BadInput("the body is not valid UTF-8: expected JSON in UTF-8") from None
+    except msgspec.ValidationError as error:
+        raise BadInput(f'expected {{"{field}": [...]}}: {explained(error)}', field) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        reason = str(error)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadInput(f'expected JSON {{"{field}": [...]}}, found: {reason}', field) from None
+    if not (isinstance(found, dict) and list(found) == [field] and isinstance(found[field], list)):
+        raise BadInput(f'expected {{"{field}": [...]}} and nothing else', field)
+    rows: list[Any] = found[field]
+    return rows
+
+
+def explained(error: Exception) -> str:
+    """A decoding error as one line: where first, then what was expected and found."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not valid UTF-8: expected JSON in UTF-8"
+    what, _, where = str(error).partition(" - at `$")
+    field = where.rstrip("`").lstrip(".")
+    if "unknown field" in what:
+        name = what.split("`")[1]
+        return f"{field + '.' if field else ''}{name} is not a field: leave it out or correct its name"
+    if "Invalid enum value" in what:
+        return f"{field} is {what.removeprefix('Invalid enum value ')}: expected one of {', '.join(ACTIONS)}"
+    if "missing required field" in what:
+        return f"{what.split('`')[1]} is missing"
+    return f"{field}: {what[0].lower()}{what[1:]}" if field else what
+
+
+def _checked(wire: _Wire, now: int, plain: bool) -> EventIn:
+    """The event with its time read, or BadInput with what to change; `plain` bodies hold no sign that a name could be wrong."""
+    context = wire.context or _NOWHERE
+    if not plain or wire.user.isspace() or (wire.item or "x").isspace():
+        _check_names(wire, context)
+    if wire.item is None and wire.action != "searched":
+        raise BadInput(f"item is missing: an event of action '{wire.action}' needs one", "item")
+    if wire.action == "rated" and (wire.value is None or not 0 <= wire.value <= STARS):
+        found = "missing" if wire.value is None else f"{wire.value:g}"
+        raise BadInput(f"value is {found}: a rating needs its stars, 0 to {STARS:g}", "value")
+    return EventIn(
+        user=wire.user, action=wire.action, at=moment(wire.at, now), item=wire.item, event_id=wire.event_id,
+        played_s=wire.played_s, duration_s=wire.duration_s, value=wire.value, request_id=wire.request_id,
+        position=wire.position, session=wire.session, device=context.device, text=wire.text,
+        region=None if context.region is None else _region(context.region),
+    )  # fmt: skip
+
+
+_region = lru_cache(10_000)(region_name)
+
+
+def _check_names(wire: _Wire, context: _Context) -> None:
+    if wrong := user_error(wire.user):
+        raise BadInput(wrong, "user")
+    for field, name in (
+        ("item", wire.item), ("event_id", wire.event_id), ("request_id", wire.request_id), ("session", wire.session),
+        ("region", context.region), ("device", context.device),
+    ):  # fmt: skip
+        if name is not None and (wrong := name_error(field, name)):
+            raise BadInput(wrong, field)
+    if wire.text is not None and (cleaned(wire.text) or "") != " ".join(wire.text.split()):
+        raise BadInput("text holds control characters or broken Unicode, or more than 500 characters", "text")
+    for field, number in (("played_s", wire.played_s), ("duration_s", wire.duration_s), ("value", wire.value)):
+        if number is not None and not math.isfinite(number):
+            raise BadInput(f"{field}: expected a finite number", field)
+
+
+def moment(at: str | int | float, now: int) -> int:
+    """Milliseconds of ISO 8601 text or Unix seconds; BadInput before 1995 and more than a day after `now`."""
+    try:
+        found = _iso_ms(at) if isinstance(at, str) and at[4:5] == "-" else parse_time(at)
+    except (ValueError, OverflowError):
+        expected = "expected ISO 8601 such as 2026-01-31T12:00:00Z, or Unix seconds"
+        raise BadInput(f"at: {expected}; found {shorten(str(at))}", "at") from None
+    if found < EARLIEST_MS or found > now + FUTURE_SLACK_MS:
+        raise BadInput(_out_of_time(found, now), "at")
+    return found
+
+
+def _iso_ms(text: str) -> int:
+    """core.clock.parse_time of text that starts like a date, without first trying it as a number."""
+    found = datetime.fromisoformat(text.rstrip())
+    return round((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _out_of_time(found: int, now: int) -> str:
+    if EARLIEST_MS <= found / 1000 <= now + FUTURE_SLACK_MS:
+        return f"at is {found // 1000}: that looks like milliseconds; send Unix seconds or ISO 8601"
+    try:
+        shown = iso(found)
+    except (ValueError, OverflowError, OSError):
+        shown = f"{found / 1000:g} s"
+    return f"at is {shown}: expected 1995 or later, and no later than a day from now"
+
+
+_TAGS_LIMIT: Final = 100
+_EXTRA_LIMIT: Final = 64
+_Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LIMIT)]
+_Tags = Annotated[list[_Tag], msgspec.Meta(max_length=_TAGS_LIMIT)]
+_Label = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
+_RELEASED = r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$"
+
+
+class _ItemWire(msgspec.Struct):
+    id: _Name
+    title: _Label | None = None
+    artist: _Label | None = None
+    album: _Label | None = None
+    duration_s: _Seconds | None = None
+    tags: _Tags | None = None
+    released: Annotated[str, msgspec.Meta(pattern=_RELEASED)] | None = None
+    kind: _Name | None = None
+    playable: bool | None = None
+
+
+class _UserWire(msgspec.Struct, forbid_unknown_fields=True):
+    id: _Name
+    age: float | None = None
+    age_band: str | None = None
+    birth_date: str | None = None
+    gender: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    country: str | None = None
+    region: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    zip: str | int | None = None
+    tags: _Tags | None = None
+    artists: _Tags | None = None
+
+
+_FACTS: Final = frozenset(_ItemWire.__struct_fields__)
+
+
+def decode_items(body: bytes) -> tuple[list[ItemRecord], list[int], list[Rejection]]:
+    """The items of a PUT /v1/items, their indices, and the refused ones; fields beyond the contract's go to `extra`.
+
+    At most 1,000 items. Extra values are text, numbers, booleans or null. A body that is no {"items": [...]} raises BadInput.
+    """
+    return _decoded(body, "items", _item)
+
+
+def decode_users(body: bytes, now: int) -> tuple[list[UserRecord], list[int], list[Rejection]]:
+    """The users of a PUT /v1/users, coarsened: an age or a date of birth is a band, a place a region (see coarsen).
+
+    At most 1,000 users; unknown fields are refused, and personal ones with the reason. `now` (ms) ages a date of birth.
+    """
+    return _decoded(body, "users", lambda row: _user(row, now))
+
+
+def _decoded(body: bytes, field: str, read: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[int], list[Rejection]]:
+    rows = rows_of_body(body, field)
+    if len(rows) > MOST_EVENTS:
+        raise BadInput(f"{field}: expected at most {MOST_EVENTS}, found {len(rows)}; send several bodies", field)
+    found, places, refused = [], [], []
+    for index, raw in enumerate(rows):
+        try:
+            row = _object.decode(raw) if isinstance(raw, msgspec.Raw) else msgspec.convert(raw, dict[str, Any])
+            found.append(read(row))
+            places.append(index)
+        except BadInput as error:
+            refused.append(Rejection(index, error.detail))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            refused.append(Rejection(index, explained(error)))
+    return found, places, refused
+
+
+def _item(row: dict[str, Any]) -> ItemRecord:
+    wire = msgspec.convert(row, _ItemWire)
+    extra = {k: v for k, v in row.items() if k not in _FACTS}
+    if len(extra) > _EXTRA_LIMIT:
+        raise BadInput(f"expected at most {_EXTRA_LIMIT} extra fields, found {len(extra)}")
+    for key, value in extra.items():
+        if wrong := name_error("the name of an extra field", key):
+            raise BadInput(wrong, shorten(key))
+        if not isinstance(value, (str, int, float, bool, type(None))) or len(str(value)) > MOST_TEXT:
+            raise BadInput(f"{key}: expected text of at most {MOST_TEXT} characters, a number, true, false or null", key)
+    texts = [wire.title, wire.artist, wire.album, wire.kind, *(wire.tags or []), *extra.values()]
+    _check_texts("id", wire.id, [t for t in texts if isinstance(t, str)])
+    if wire.duration_s is not None and not math.isfinite(wire.duration_s):
+        raise BadInput("duration_s: expected a finite number", "duration_s")
+    return ItemRecord(
+        id=wire.id, title=wire.title, artist=wire.artist, album=wire.album, duration_s=wire.duration_s, tags=wire.tags,
+        released=wire.released, kind=wire.kind, playable=wire.playable, extra=extra or None,
+    )  # fmt: skip
+
+
+def _user(row: dict[str, Any], now: int) -> UserRecord:
+    refuse_personal(row)
+    if isinstance(name := row.get("id"), str) and (wrong := user_error(name)):
+        raise BadInput(wrong, "id")
+    wire = msgspec.convert(row, _UserWire)
+    _check_texts("id", wire.id, [t for t in (wire.gender, *(wire.tags or []), *(wire.artists or [])) if t])
+    facts = PlaceFacts(wire.region, wire.country, wire.lat, wire.lon, None if wire.zip is None else str(wire.zip))
+    return UserRecord(
+        id=wire.id, age_band=band_of(wire.age, wire.age_band, wire.birth_date, now), gender=wire.gender,
+        region=region_of(facts), tags=wire.tags, artists=wire.artists,
+    )  # fmt: skip
+
+
+def _check_texts(field: str, name: str, texts: list[str]) -> None:
+    if wrong := name_error(field, name):
+        raise BadInput(wrong, field)
+    for text in texts:
+        if broken(text):
+            raise BadInput(f"{shorten(text)} holds control characters or broken Unicode: expected plain text")

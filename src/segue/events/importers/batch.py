@@ -44,11 +44,13 @@ class Coded:
 
     def keep(self, mask: Bool) -> Coded:
         """The rows where mask is True, with the values that they use."""
-        used, codes = np.unique(self.codes[mask], return_inverse=True)
-        codes = codes.astype(np.int32)
-        if len(used) and used[0] == MISSING:
-            used, codes = used[1:], codes - 1
-        return Coded(codes, [self.values[i] for i in used])
+        if mask.all():
+            return self
+        codes = self.codes[mask]
+        counts = np.bincount(codes + 1, minlength=len(self.values) + 1)
+        used = counts[1:] > 0
+        places = np.append(np.cumsum(used, dtype=np.int32) - 1, np.int32(MISSING)).astype(np.int32)
+        return Coded(places[codes], [self.values[i] for i in np.flatnonzero(used).tolist()])
 
     def get(self, row: int) -> str | None:
         """The name at a row."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
-from segue.events.coarsen import age_band, band_of_birth, cell, region_name, zip_region
+from segue.events.coarsen import PlaceFacts, band_of, region_of
 from segue.events.importers.batch import ImportBatch
 from segue.events.importers.columns import TO_SECONDS, Frame, plain
 from segue.events.importers.files import Raw
@@ -17,6 +17,7 @@ from segue.events.importers.mapping import Column, Table
 
 RELEASED = re.compile(r"(\d{4})(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 MOST_TAGS = 32
+PLACES = ("region", "country", "zip", "birth_date")
 Pairs = dict[tuple[str, str, str], int]
 
 
@@ -47,20 +48,14 @@ def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) ->
     out = []
     for row, name in zip(rows, ids, strict=True):
         length = lengths[row] * scale
-        out.append(
-            ItemRecord(
-                id=name,
-                title=texts["title"][row],
-                artist=texts["artist"][row],
-                album=texts["album"][row],
-                duration_s=length if 0 < length < 7 * 86_400 else None,
-                tags=split_tags(texts["tags"][row], table.spec("tags")),
-                released=released_of(texts["released"][row]),
-                kind=texts["media"][row],
-                playable=None if math.isnan(playable[row]) else playable[row] > 0,
-                extra=_extra(frame, table, row),
-            )  # fmt: skip
-        )
+        record = ItemRecord(
+            id=name, title=texts["title"][row], artist=texts["artist"][row], album=texts["album"][row],
+            duration_s=length if 0 < length < 7 * 86_400 else None,
+            tags=split_tags(texts["tags"][row], table.spec("tags")), released=released_of(texts["released"][row]),
+            kind=texts["media"][row], playable=None if math.isnan(playable[row]) else playable[row] > 0,
+            extra=_extra(frame, table, row),
+        )  # fmt: skip
+        out.append(record)
     return out
 
 
@@ -166,22 +161,11 @@ class FactMaker:
 
 def user_record(name: str, told: dict[str, str | float | None], now: int, table: Table) -> UserRecord:
     """The coarse facts of a user out of the fine ones; BadInput when one cannot be read."""
-    age, born = told["age"], told.get("birth_date")
-    band = age_band(float(age)) if age is not None else band_of_birth(str(born), now) if born is not None else None
+    age, lat, lon = (None if (v := told.get(f)) is None else float(v) for f in ("age", "lat", "lon"))
+    region, country, code, born = (None if (v := told.get(f)) is None else str(v) for f in PLACES)
     tags, artists = (split_tags(v if isinstance(v := told.get(f), str) else None, table.spec(f)) for f in ("tags", "artists"))
     gender = told.get("gender")
     return UserRecord(
-        id=name, age_band=band, gender=None if gender is None else str(gender)[:32], region=_region(told), tags=tags,
-        artists=artists,
+        id=name, age_band=band_of(age, None, born, now), gender=None if gender is None else str(gender)[:32],
+        region=region_of(PlaceFacts(region, country, lat, lon, code)), tags=tags, artists=artists,
     )  # fmt: skip
-
-
-def _region(told: dict[str, str | float | None]) -> str | None:
-    for field in ("region", "country"):
-        if (value := told.get(field)) is not None:
-            return region_name(str(value), field)
-    lat, lon = told.get("lat"), told.get("lon")
-    if lat is not None and lon is not None:
-        return cell(float(lat), float(lon))
-    code = told.get("zip")
-    return None if code is None else zip_region(str(code))

@@ -30,7 +30,7 @@ COMPRESSED = (".gz", ".zst", ".bz2")
 
 @dataclass(frozen=True)
 class Raw:
-    """Some rows of a file as they came: columns by name, n rows, their places in the file (from 0), lines that no row came of."""
+    """Some rows of a file as they came: columns by name, places in the file (from 0), lines that no row came of."""
 
     columns: dict[str, pa.Array]
     rows: Int64

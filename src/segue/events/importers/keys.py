@@ -151,9 +151,9 @@ class Repeats:
 def event_keys(events: EventColumns, repeats: Repeats) -> tuple[UInt64, UInt64, UInt64]:
     """(key_hi, key_lo, body) of each event, (n,) uint64.
 
-    With an event id the key is core.hashing.hash128 of it. Without, it is a splitmix64 chain, one for each half, over user,
-    item, action, at, position, session, search words and the number of the repeat; names enter by their blake2b-128. The body is such a
-    chain over everything else, and over the content too, so that an id used again for another event shows as a conflict.
+    With an event id the key is core.hashing.hash128 of it. Without, it is a splitmix64 chain, one for each half, over
+    user, item, action, at, position, session, search words and the number of the repeat; names enter by their blake2b-128.
+    The body is such a chain over everything else and over the content too: an id used for another event is a conflict.
     """
     names = [(c, hashes(c.values)) for c in (events.user, events.item, events.session)]
     words = np.zeros(len(events), np.uint64)

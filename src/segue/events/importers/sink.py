@@ -28,7 +28,9 @@ REMEMBERED = 1_000_000
 class Append(Protocol):
     """EventLog.append, or something around it that also folds the state."""
 
-    def __call__(self, events: Events, texts: Mapping[int, str] | None = None, /) -> Appended: ...
+    def __call__(self, events: Events, texts: Mapping[int, str] | None = None, /) -> Appended:
+        """Store the events and return when they are durable; `texts` maps row -> words of a search."""
+        ...
 
 
 Progress = Callable[[int, float | None], None]
@@ -58,8 +60,8 @@ def run_import(
 ) -> ImportSummary:
     """Take in everything that a reader yields; BadInput when not one row of it could be used.
 
-    Names are interned and facts put before the events that name them; events are appended in chunks of 65,536 rows or more, so an
-    interrupted import keeps whole chunks and a second run finds them as duplicates.
+    Names are interned and facts put before the events that name them; events are appended in chunks of 65,536 rows or
+    more, so an interrupted import keeps whole chunks and a second run finds them as duplicates.
     """
     started = time.perf_counter()
     sink = _Sink(catalogue, append, rejected_path)

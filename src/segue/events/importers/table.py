@@ -129,16 +129,15 @@ def columns_of(path: Path, table: Table) -> tuple[str, ...] | None:
 
 
 def jobs(root: Path, mapping: Mapping) -> list[Job]:
-    """Which files of a folder (or the file itself) the tables of a mapping read; facts last, so that events name items first."""
+    """Which files of a folder (or the file itself) the tables of a mapping read, in the order of the mapping."""
     found = []
     for table in mapping.table:
         if root.is_file():
             if root.match(table.path) or len(mapping.table) == 1:
                 found.append(Job(root, root.name, table))
             continue
-        for path in sorted(root.glob(table.path)):
-            if path.is_file():
-                found.append(Job(path, str(path.relative_to(root)), table))
+        files = [path for path in sorted(root.glob(table.path)) if path.is_file()]
+        found.extend(Job(path, str(path.relative_to(root)), table) for path in files)
     if not found:
         expected = ", ".join(t.path for t in mapping.table)
         raise BadInput(f"{root}: the mapping {mapping.name!r} reads {expected}; found none of them", str(root))
