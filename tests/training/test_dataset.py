@@ -1,34 +1,17 @@
 """The history out of a log: order, sessions, signals, what is left out, and a split that leaks nothing."""
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from night_toys import ListLog
 
 from segue.core.actions import Action
-from segue.core.types import EVENT, MISSING, Events, Items, empty_events
+from segue.core.types import MISSING, Events, Items, empty_events
 from segue.training import dataset
 from segue.training.dataset import build_history, split_by_time
 
 SECOND = 1000
 T0 = 1_700_000_000 * SECOND
-
-
-class ListLog:
-    """The two things of a log that the night asks for, over an array in memory."""
-
-    def __init__(self, events: Events, chunk: int = 1000) -> None:
-        self.events = events
-        self.chunk = chunk
-
-    def scan(self, at_from: int, at_to: int, columns: Sequence[str] | None = None) -> Iterator[Events]:
-        wanted = self.events[(self.events["at"] >= at_from) & (self.events["at"] < at_to)]
-        for start in range(0, len(wanted), self.chunk):
-            part = np.zeros(len(wanted[start : start + self.chunk]), EVENT)
-            for name in columns or EVENT.names or ():
-                part[name] = wanted[start : start + self.chunk][name]
-            yield part
 
 
 def events_of(rows: list[dict[str, object]]) -> Events:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from segue.core.types import Float32, Int32
+from segue.core.types import Candidates, Float32, Int32, Scored
 
 SILENT = np.iinfo(np.int32).max
 """The rank of a candidate that a source did not offer."""
@@ -35,3 +37,18 @@ def reciprocal_ranks(evidence: Float32, k: float) -> Float32:
     places = ranks(evidence)
     value = (k + 1.0) / (k + 1.0 + places.astype(np.float32))
     return np.where(places == SILENT, np.float32(0.0), value).astype(np.float32)
+
+
+def union(sources: Sequence[str], answers: Sequence[Scored]) -> Candidates:
+    """Every item that some source offered, ascending, with what each source said of it; answers[i] is of sources[i]."""
+    items = np.unique(np.concatenate([a.items for a in answers])) if answers else np.zeros(0, np.int32)
+    evidence = np.full((len(items), len(answers)), np.nan, np.float32)
+    for column, answer in enumerate(answers):
+        evidence[np.searchsorted(items, answer.items), column] = answer.scores
+    return Candidates(items.astype(np.int32, copy=False), evidence, tuple(sources))
+
+
+def best(items: Int32, scores: Float32, limit: int) -> Scored:
+    """The `limit` best of distinct items, best first, ties by smaller item id."""
+    order = np.lexsort((items, -scores))[:limit]
+    return Scored(items[order], scores[order])

@@ -20,7 +20,7 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "artist": 0.5,
         "sound": 0.5,
         "fresh": 0.3,
-        "popularity": 0.2,
+        "popular": 0.2,
     }
 )
 """What is near the session outweighs long-term taste, which outweighs what everybody plays."""

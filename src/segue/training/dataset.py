@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,3 +174,19 @@ def split_by_time(history: History, at: int) -> tuple[History, Held]:
     )
     late = np.flatnonzero(~early)
     return before, Held(late, history.user[late], history.item[late], history.at[late], history.signal[late])
+
+
+_PARKED = ("user", "item", "at", "signal", "session")
+
+
+def park(history: History, folder: Path) -> None:
+    """Write the columns of a history to a folder, so that its memory can be used for something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _PARKED:
+        np.save(folder / f"{name}.npy", getattr(history, name))
+
+
+def unpark(folder: Path, facts: Items, *, n_users: int, now: int) -> History:
+    """The history that was parked there."""
+    columns = {name: np.load(folder / f"{name}.npy") for name in _PARKED}
+    return History(n_users=n_users, n_items=len(facts), now=now, facts=facts, **columns)

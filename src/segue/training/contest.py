@@ -1,0 +1,103 @@
+"""Challenger against champion: where the cut lies, what a fair opponent is, and when a difference is more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from segue.core.types import History
+from segue.evaluation.intervals import bootstrap, paired
+from segue.training.measure import Values
+from segue.training.registry import Bundle
+from segue.training.report import Comparison, Figure
+
+LARGEST_TEST = 0.2
+"""Share of rows that the last days may take; a shorter log is cut where its last tenth begins."""
+_SAMPLE = 1 << 20
+
+
+def choose_cut(history: History, *, test_ms: int, trained_to: int | None, least_users: int) -> int:
+    """The moment (ms) from which on rows are held out.
+
+    The last test_ms of listening, or the last tenth of the rows if the log is so short that this is more than a fifth of
+    it. When the champion was trained to a later moment than that, and enough users have listened since, the cut moves
+    there: the champion can then be judged as it is, on days that it has never seen.
+    """
+    if len(history) == 0:
+        return history.now
+    times = history.at[:: max(1, len(history) // _SAMPLE)]
+    cut = int(history.at.max()) + 1 - test_ms // 1000
+    if (times >= max(cut, 0)).mean() > LARGEST_TEST:
+        cut = int(np.partition(times, int(0.9 * len(times)))[int(0.9 * len(times))])
+    if trained_to is not None and trained_to > cut * 1000:
+        later = (history.at >= np.uint32(-(-trained_to // 1000))) & (history.signal > 0)
+        if len(np.unique(history.user[later])) >= least_users:
+            return trained_to
+    return cut * 1000
+
+
+def opponent_kind(champion: Bundle | None, cut: int, ranker: str, hyperparameters: Mapping[str, Mapping[str, object]]) -> str:
+    """How a champion can be measured soundly on what lies after the cut.
+
+    "as it is" if nothing after the cut was in its training; to measure it on days that it has learned from would flatter
+    it. Else "refit": its hyperparameters, fitted on the cut like the challenger's. "same recipe" if these are the
+    challenger's own: then both are the same models on the cut, and what the night adds is newer data.
+    """
+    if champion is None:
+        return "none"
+    if champion.manifest["data"]["to_ms"] <= cut:
+        return "as it is"
+    theirs = champion.manifest["hyperparameters"]
+    same = champion.manifest["ranker"] == ranker and set(theirs) == set(hyperparameters)
+    if same and all(_plain(theirs[name]) == _plain(hyperparameters[name]) for name in theirs):
+        return "same recipe"
+    return "refit"
+
+
+def _plain(value: object) -> object:
+    """Tuples as lists, as they come back out of JSON."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return value
+
+
+def figures(values: Mapping[str, Values], seed: int) -> list[Figure]:
+    """Every metric of every model with its interval; the same draws of users for all."""
+    found = []
+    for model, metrics in values.items():
+        for metric, one in metrics.items():
+            got = bootstrap(one, np.random.default_rng(seed))
+            found.append(Figure(model, metric, got.mean, got.low, got.high, got.n))
+    return found
+
+
+def compare(ours: Values, theirs: Values, metrics: tuple[str, ...], seed: int) -> list[Comparison]:
+    """Ours against theirs on the metrics that decide, over the same users."""
+    found = []
+    for metric in metrics:
+        got = paired(ours[metric], theirs[metric], np.random.default_rng(seed))
+        means = float(np.nanmean(ours[metric])) if got.n else np.nan, float(np.nanmean(theirs[metric])) if got.n else np.nan
+        found.append(Comparison(metric, *means, got.mean, got.low, got.high, got.n, bool(got.high < 0)))
+    return found
+
+
+def verdict(opponent: str, comparisons: list[Comparison], *, least_users: int, force: bool) -> tuple[bool, str]:
+    """(promote, why). Not worse beyond noise is enough: newer data is worth something by itself."""
+    if opponent == "none":
+        return True, "the first to be trained"
+    worse = [c for c in comparisons if c.worse]
+    if worse:
+        said = "; ".join(
+            f"{c.metric} {c.challenger:.4f} against {c.champion:.4f}, difference {c.low:+.4f} to {c.high:+.4f}" for c in worse
+        )
+        return force, f"worse than the champion ({opponent}) beyond noise: {said}" + (", promoted by force" if force else "")
+    if opponent == "same recipe":
+        return True, "the champion's own recipe on newer data"
+    users = min((c.users for c in comparisons), default=0)
+    if users == 0:
+        return force, "nothing to compare on: no listener has plays both before and after the cut"
+    doubt = f" (only {users} test users: a weak test)" if users < least_users else ""
+    return True, f"not worse than the champion ({opponent}) beyond noise{doubt}"

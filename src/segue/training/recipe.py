@@ -1,0 +1,80 @@
+"""What a night trains and how: the recipe, the settings, and what is carried from phase to phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segue.core.errors import Corrupt, NotFound
+from segue.core.hashing import hash64
+from segue.core.types import Items
+from segue.training.registry import CHAMPION, Bundle, Factory, Registry
+from segue.training.report import Meter
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the night trains: a factory for each source (its class, or a partial of it), and the ranker that joins them.
+
+    `live` names sources that answer from the online state. That state knows the held-out days, so on the cut the most
+    played songs before it stand in for them; they are fitted on everything like the others.
+    """
+
+    sources: Mapping[str, Factory]
+    ranker: Factory
+    live: frozenset[str] = frozenset({"popular"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a night goes."""
+
+    window_ms: int = 90 * DAY_MS
+    test_ms: int = 2 * DAY_MS
+    test_users: int = 2000
+    least_users: int = 50  # a test on fewer is called weak
+    per_source: int = 120  # items that each source is asked for, as by day
+    k: int = 20
+    seed: int = 0
+    force: bool = False  # promote whatever the match says
+    workspace: Path | None = None  # where columns and arrays wait; a folder for nights only; None = the system's
+
+
+@dataclass
+class Night:
+    """What is carried from phase to phase."""
+
+    recipe: Recipe
+    settings: Settings
+    meter: Meter
+    facts: Items
+    n_users: int
+    folder: Path
+    registry: Registry
+    champion: Bundle | None = None
+    notes: list[str] = field(default_factory=list)
+    hyperparameters: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    @property
+    def history(self) -> Path:
+        """Where the history of the window is parked."""
+        return self.folder / "history"
+
+    def rng(self, name: str) -> np.random.Generator:
+        """The randomness of one model: its own stream, whatever else is trained beside it."""
+        return np.random.default_rng([self.settings.seed, hash64(name)])
+
+    def open_champion(self) -> None:
+        """Take the champion to be beaten; a damaged one is noted and does not stop the night that would replace it."""
+        version = self.registry.version(CHAMPION)
+        if version is None:
+            return
+        try:
+            self.champion = self.registry.open(version)
+        except (Corrupt, NotFound) as error:
+            self.notes.append(f"the champion {version} cannot be read, so it was not compared: {error}")
