@@ -124,12 +124,13 @@ class Popularity:
         heard, log_plays = self.state.popularity(items, place.region, place.hour_of_week).astype(np.float64).T
         volume = heard * np.expm1(log_plays)
         best = volume[np.searchsorted(items, live.items[0])] if len(live) else 0.0
-        return (volume * (live.scores[0] / best if best > 0 else 1.0)).astype(np.float32)
+        share: Float32 = (volume * (live.scores[0] / best if best > 0 else 1.0)).astype(np.float32)
+        return share
 
     def _lift_of(self, items: Int32, band: int) -> Float32:
         """(n,), 1 for items younger than the night."""
         row = self.lift_[band]
         known = items < len(row)
-        lift = np.ones(len(items), np.float32)
+        lift: Float32 = np.ones(len(items), np.float32)
         lift[known] = row[items[known]]
         return lift

@@ -6,7 +6,7 @@ import fcntl
 import mmap
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -57,7 +57,7 @@ class MappedArray:
         self.path = path
         self.dtype = np.dtype(dtype)
         self.tail = tail
-        self._row_bytes = self.dtype.itemsize * int(np.prod(tail, dtype=np.int64))
+        self.row_bytes = self.dtype.itemsize * int(np.prod(tail, dtype=np.int64))
         self._read_only = read_only
         if not read_only:
             path.touch()
@@ -68,8 +68,8 @@ class MappedArray:
         return len(self.array)
 
     def _extend(self, rows: int) -> None:
-        if os.stat(self.path).st_size < rows * self._row_bytes:
-            os.truncate(self.path, rows * self._row_bytes)
+        if os.stat(self.path).st_size < rows * self.row_bytes:
+            os.truncate(self.path, rows * self.row_bytes)
 
     def map(self) -> None:
         """Map the file as long as it is now.
@@ -79,9 +79,9 @@ class MappedArray:
         """
         access = mmap.ACCESS_COPY if self._read_only else mmap.ACCESS_WRITE
         with open(self.path, "rb" if self._read_only else "r+b") as file:
-            rows = os.fstat(file.fileno()).st_size // self._row_bytes
-            self._map = mmap.mmap(file.fileno(), rows * self._row_bytes, access=access)
-        self.array: NDArray[np.generic] = np.frombuffer(self._map, self.dtype).reshape(rows, *self.tail)
+            rows = os.fstat(file.fileno()).st_size // self.row_bytes
+            self._map = mmap.mmap(file.fileno(), rows * self.row_bytes, access=access)
+        self.array: NDArray[Any] = np.frombuffer(self._map, self.dtype).reshape(rows, *self.tail)
 
     def grow(self, rows: int) -> bool:
         """Make room for at least `rows` rows, at least doubling; True when the array was replaced. New rows are zero."""

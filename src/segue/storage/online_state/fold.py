@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.actions import Action
+from segue.storage.online_state.batch import Batch
 from segue.storage.online_state.pairs import Table, find, has_room, insert, pack_key
 from segue.storage.online_state.tops import DEPTH, Cells, count, weigh
 
@@ -24,7 +25,8 @@ A_RATED, A_HIDDEN = int(Action.RATED), int(Action.HIDDEN)
 
 PLAYS_SEEN = 0
 """Columns of Listeners.counts: plays and votes ever put in the ring, then the four counts of novelty."""
-NEW_FINISHED, NEW_REJECTED, OLD_FINISHED, OLD_REJECTED = 1, 2, 3, 4
+NEW_FINISHED, NEW_REJECTED = 1, 2
+COUNTS = 5
 
 AT_SHIFT, SIGNAL_SHIFT = 21, 19
 SHARE_ONE, SHARE_NONE = 1 << 18, (1 << 19) - 1
@@ -35,26 +37,10 @@ MAX_AT = (1 << 42) - 1
 class Listeners(NamedTuple):
     """What is kept by listener. The ring is in order of time (events of one moment: of the log), newest at plays - 1."""
 
-    counts: NDArray[np.uint32]  # (users, 5)
+    counts: NDArray[np.uint32]  # (users, COUNTS)
     items: NDArray[np.int32]  # (users, ring)
     sessions: NDArray[np.uint32]  # (users, ring) low half of the session, 0 = none
     words: NDArray[np.int64]  # (users, ring) at << 21 | (signal + 1) << 19 | share in 2**-18, all ones = unknown
-
-
-class Batch(NamedTuple):
-    """Events as contiguous columns, everything derived that needs no state."""
-
-    user: NDArray[np.int32]
-    item: NDArray[np.int32]
-    at: NDArray[np.int64]
-    session: NDArray[np.uint32]
-    action: NDArray[np.int8]
-    signal: NDArray[np.float32]
-    share: NDArray[np.float32]  # heard of the song; NaN for votes
-    worth: NDArray[np.float32]  # what a vote counts as in popularity: a play of this share
-    seconds: NDArray[np.float32]
-    row: NDArray[np.int32]  # region row
-    hour: NDArray[np.int32]  # local hour of the week
 
 
 @njit(cache=True, nogil=True)
@@ -71,8 +57,8 @@ def push(listeners: Listeners, user: int, item: int, session: int, word: int) ->
     ring = len(items)
     seen = np.int64(listeners.counts[user, PLAYS_SEEN])
     held = min(seen, ring)
-    newer = 0
-    while newer < held and words[(seen - 1 - newer) % ring] >> AT_SHIFT > word >> AT_SHIFT:
+    newer, at = 0, word >> AT_SHIFT
+    while newer < held and (words[(seen - 1 - newer) % ring] >> AT_SHIFT) > at:
         newer += 1
     if newer == ring:
         return
@@ -136,7 +122,7 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
         session = np.int64(batch.session[i])
     changed = next_marks(marks, action, signal)
     pairs.values[slot, 1] = (session << 32) | (times << 16) | changed
-    return changed != marks and action != A_SHOWN
+    return bool(changed != marks and action != A_SHOWN)
 
 
 @njit(cache=True, nogil=True)
@@ -198,7 +184,7 @@ def read_pairs(
     times, last = np.zeros(n, np.uint16), np.zeros(n, np.int64)
     marks, session = np.zeros(n, np.uint8), np.zeros(n, np.uint32)
     for i in range(n):
-        slot = find(pairs, pack_key(user, items[i])) if items[i] >= 0 else -1
+        slot = find(pairs, pack_key(user, items[i])) if user >= 0 and items[i] >= 0 else -1
         if slot >= 0:
             word = pairs.values[slot, 1]
             last[i] = pairs.values[slot, 0]

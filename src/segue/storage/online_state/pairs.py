@@ -60,7 +60,7 @@ def mix(key: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _seek(keys: NDArray[np.uint64], segment: int, key: np.uint64, mixed: np.uint64) -> int:
+def _seek(keys: NDArray[np.uint64], segment: np.int64, key: np.uint64, mixed: np.uint64) -> np.int64:
     """The slot of the key, or the empty one where it belongs; a segment always has empty slots."""
     base = segment * SLOTS
     slot = np.int64(mixed & _SLOT_MASK)
@@ -72,24 +72,24 @@ def _seek(keys: NDArray[np.uint64], segment: int, key: np.uint64, mixed: np.uint
 
 
 @njit(cache=True, nogil=True)
-def find(table: Table, key: np.uint64) -> int:
+def find(table: Table, key: np.uint64) -> np.int64:
     """The slot of the key, -1 where absent. Safe beside a writer: a segment beyond this reader's map is absent."""
     mixed = mix(key)
     segment = np.int64(table.directory[np.int64(mixed >> _TOP)])
     if (segment + 1) * SLOTS > len(table.keys):
-        return -1
+        return np.int64(-1)
     slot = _seek(table.keys, segment, key, mixed)
-    return slot if table.keys[slot] == key else -1
+    return slot if table.keys[slot] == key else np.int64(-1)
 
 
 @njit(cache=True, nogil=True)
 def has_room(table: Table, insertions: int) -> bool:
     """Whether that many insertions can be made without growing the files."""
-    return table.counters[SEGMENTS] + insertions * ROOM <= len(table.segments)
+    return bool(table.counters[SEGMENTS] + insertions * ROOM <= len(table.segments))
 
 
 @njit(cache=True, nogil=True)
-def insert(table: Table, key: np.uint64) -> int:
+def insert(table: Table, key: np.uint64) -> np.int64:
     """The slot of the key, made with zero values where absent. Needs has_room(table, 1); may move every other slot."""
     mixed = mix(key)
     place = np.int64(mixed >> _TOP)
@@ -108,9 +108,9 @@ def insert(table: Table, key: np.uint64) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _take(table: Table) -> int:
+def _take(table: Table) -> np.int64:
     """An empty segment: the one that the last split left, else the next new one."""
-    segment = table.counters[SPARE]
+    segment: np.int64 = table.counters[SPARE]
     if segment < 0:
         segment = table.counters[SEGMENTS]
         table.counters[SEGMENTS] += 1
@@ -122,7 +122,7 @@ def _take(table: Table) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _split(table: Table, place: int) -> None:
+def _split(table: Table, place: np.int64) -> None:
     old = np.int64(table.directory[place])
     depth = table.segments[old, 1] + 1
     left, right = _take(table), _take(table)

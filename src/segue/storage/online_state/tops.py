@@ -17,6 +17,8 @@ CELLS_A_REGION = 1 + PARTS
 DEPTH = 3
 """World, region, region x part of the week: what one play is counted in."""
 SIZE, LOWEST = 0, 1
+UNSET = np.iinfo(np.int64).min
+"""The landmark before the first play."""
 REBASE_AFTER = 512
 """Half-lives between landmark and event after which the sums are scaled down: float64 holds 1,023."""
 
@@ -101,7 +103,7 @@ def weigh(cells: Cells, clock: NDArray[np.int64], at: int, half_life_ms: float) 
     and moves by whole numbers: scaling by a power of two keeps every sum and every order exactly.
     """
     lives = at / half_life_ms
-    if clock[1] == np.iinfo(np.int64).min:
+    if clock[1] == UNSET:
         clock[1] = np.int64(np.floor(lives))
     if lives - clock[1] > REBASE_AFTER:
         landmark = np.int64(np.floor(lives))
@@ -112,7 +114,7 @@ def weigh(cells: Cells, clock: NDArray[np.int64], at: int, half_life_ms: float) 
         cells.hours[:] *= scale
         clock[1] = landmark
     clock[0] = max(clock[0], at)
-    return 2.0 ** (lives - clock[1])
+    return float(2.0 ** (lives - clock[1]))
 
 
 class Ask(NamedTuple):

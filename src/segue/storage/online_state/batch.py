@@ -1,0 +1,77 @@
+"""Events as the columns that the kernels fold: everything that can be derived without the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.actions import PLAYS, STARS, Action, shares, signals
+from segue.core.clock import hours_of_week
+from segue.core.types import Events, Float32, Int64
+
+
+class Batch(NamedTuple):
+    """Events as contiguous columns, everything derived that needs no state."""
+
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    at: NDArray[np.int64]
+    session: NDArray[np.uint32]
+    action: NDArray[np.int8]
+    signal: NDArray[np.float32]
+    share: NDArray[np.float32]  # heard of the song; NaN for votes
+    worth: NDArray[np.float32]  # what a vote counts as in popularity: a play of this share
+    seconds: NDArray[np.float32]
+    row: NDArray[np.int32]  # region row
+    hour: NDArray[np.int32]  # local hour of the week
+
+
+def short_session(session: int) -> int:
+    """The half of a session's hash that is kept: never 0 for a session, 0 for none."""
+    return max(session & 0xFFFFFFFF, 1) if session else 0
+
+
+def _worth(action: NDArray[np.int8], value: Float32) -> NDArray[np.float32]:
+    """What a vote counts as in popularity: like and save a whole play, stars their share of five, the others none."""
+    whole = (action == Action.LIKED) | (action == Action.SAVED)
+    stars = np.clip(np.nan_to_num(value) / np.float32(STARS), 0, 1)
+    worth: Float32 = np.where(action == Action.RATED, stars, whole).astype(np.float32)
+    return worth
+
+
+def _offsets_by_row(utc_offsets: Mapping[int, int], rows: int) -> Int64:
+    """Minutes east of UTC by region row (region + 1); 0 where not told."""
+    table = np.zeros(rows, np.int64)
+    for region, minutes in utc_offsets.items():
+        if 0 <= region < rows - 1:
+            table[region + 1] = minutes
+    return table
+
+
+def to_batch(events: Events, utc_offsets: Mapping[int, int]) -> Batch:
+    """Columns of the events, in their order; signals and shares by core.actions, so that night and day agree."""
+    action, at, value, played, duration = (
+        np.ascontiguousarray(events[name]) for name in ("action", "at", "value", "played_s", "duration_s")
+    )
+    share = np.where(np.isin(action, PLAYS), shares(action, played, duration), np.float32(np.nan))
+    heard_s = np.where(np.isfinite(played), np.maximum(played, 0), np.nan_to_num(share * duration, posinf=0.0))
+    row = np.maximum(events["region"].astype(np.int32) + 1, 0)
+    offsets = _offsets_by_row(utc_offsets, int(row.max(initial=0)) + 1)
+    session = np.ascontiguousarray(events["session"])
+    short = np.maximum(session.astype(np.uint32), np.uint32(1))
+    return Batch(
+        user=np.ascontiguousarray(events["user"]),
+        item=np.ascontiguousarray(events["item"]),
+        at=at,
+        session=np.where(session > 0, short, np.uint32(0)).astype(np.uint32),
+        action=action,
+        signal=signals(action, played, duration, value),
+        share=share.astype(np.float32),
+        worth=_worth(action, value),
+        seconds=heard_s.astype(np.float32),
+        row=row,
+        hour=hours_of_week(at, offsets[row]).astype(np.int32),
+    )
