@@ -1,0 +1,1 @@
+"""What is known of items: near-duplicates, and later the scan of music folders."""

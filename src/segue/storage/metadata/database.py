@@ -1,0 +1,152 @@
+"""The SQLite file behind names and facts: durable transactions that first take in what other processes wrote."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segue.core.errors import Corrupt
+
+FORMAT = 1
+WAIT_S = 60.0
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS about(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS names(kind INTEGER, dense INTEGER, name BLOB NOT NULL, PRIMARY KEY(kind, dense)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS items(dense INTEGER PRIMARY KEY, version INTEGER NOT NULL, added INTEGER NOT NULL, "
+    "json TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS users(dense INTEGER PRIMARY KEY, version INTEGER NOT NULL, json TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS items_version ON items(version)",
+    "CREATE INDEX IF NOT EXISTS users_version ON users(version)",
+)
+
+
+class Transaction:
+    """An open write: statements, and what to do in memory once they are durable."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self._after: list[Callable[[], None]] = []
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Run action when the transaction is on disk, before anybody else may write."""
+        self._after.append(action)
+
+    def finish(self) -> None:
+        """Run what waits for durability."""
+        for action in self._after:
+            action()
+
+
+class Database:
+    """One writer connection behind a lock, and one reader for each thread (WAL: readers never wait)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._take_in: Callable[[], None] | None = None
+        self._seen: int | None = None
+        self._writer = self._connect()
+        try:
+            self._found()
+        except sqlite3.DatabaseError as error:
+            self._writer.close()
+            raise Corrupt(f"{path}: {error}") from error
+
+    def on_change(self, take_in: Callable[[], None]) -> None:
+        """What reads the rows that others added; called under the lock, with nothing half-written in sight."""
+        self._take_in = take_in
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction, alone among threads and processes; durable when the block is left, undone when it raises."""
+        with self._lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                seen = self._catch_up()
+                transaction = Transaction(self._writer)
+                yield transaction
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            self._seen = None  # should memory fail to follow, the next call reads it all again
+            transaction.finish()
+            self._seen = seen
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote; a microsecond or two when they wrote nothing."""
+        with self._lock:
+            self._catch_up()
+
+    def reader(self) -> sqlite3.Connection:
+        """This thread's own connection for reading."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+            with self._lock:
+                self._readers.append(connection)
+        return connection
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by whoever changes the columns in memory."""
+        return self._lock
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for connection in [*self._readers, self._writer]:
+                connection.close()
+            self._readers.clear()
+
+    def _catch_up(self) -> int:
+        seen = int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+        if seen != self._seen and self._take_in is not None:
+            self._take_in()
+            self._seen = seen
+        return seen
+
+    def read(self, sql: str, *values: object) -> sqlite3.Cursor:
+        """A query on the writer's connection, which sees its own transaction; the lock must be held."""
+        return self._writer.execute(sql, values)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA cache_size=-65536")
+        return connection
+
+    def _found(self) -> None:
+        """Create the tables where they are not there yet."""
+        self._use_wal()
+        self._writer.execute("PRAGMA synchronous=FULL")
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA:
+            self._writer.execute(statement)
+        about = [("format", str(FORMAT)), ("id", secrets.token_hex(8))]
+        self._writer.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about)
+        self._writer.execute("COMMIT")
+        facts = dict(self._writer.execute("SELECT key, value FROM about").fetchall())
+        if facts["format"] != str(FORMAT):
+            raise Corrupt(f"{self._path}: has format {facts['format']}, this version reads format {FORMAT}")
+        self.id: str = facts["id"]
+
+    def _use_wal(self) -> None:
+        """Turn on the write-ahead log; SQLite does not wait for this lock by itself when two processes open a new file."""
+        for attempt in range(200):
+            try:
+                self._writer.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or attempt == 199:
+                    raise
+                time.sleep(0.01)
