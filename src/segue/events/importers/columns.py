@@ -60,8 +60,12 @@ class Frame:
         coded = self._told(coded, spec, field)
         self._check_names(coded, field)
         if needed:
-            self.flag(coded.codes < 0, lambda _: f"{field} is missing (column {' + '.join(spec.sources)})")
+            self.flag(coded.codes < 0, lambda row: f"{field} is missing: {self._nothing_in(spec.sources, row)}")
         return coded
+
+    def _nothing_in(self, names: tuple[str, ...], row: int) -> str:
+        empty = [n for n in names if not plain(self.raw(n), row).strip() or self.raw(n)[row].as_py() is None]
+        return f"nothing in column {', '.join(empty or names)}"
 
     def _texts(self, name: str, field: str) -> Coded:
         coded, broken = texts(self.raw(name))
@@ -102,14 +106,16 @@ class Frame:
         if spec.constant is not None:
             return [str(spec.constant)] * self.n
         parts = [self._texts(name, field) for name in spec.sources]
+        parts = [without_none(p.codes, [cleaned(v) for v in p.values]) for p in parts]
         coded = parts[0]
         for part in parts[1:]:
             coded = joined(coded, part)
-        values: list[str | None] = [cleaned(v) for v in coded.values]
+        values: list[str | None] = list(coded.values)
         if spec.lookup is not None:
             values = [self.lookups[lookup_key(spec)].get(v or "") for v in coded.values]
         if spec.values is not None:
             values = [spec.values.get(v or "", v) for v in values]
+        values = [None if v is None else spec.prefix + v for v in values]
         values.append(None)
         return [values[code] for code in coded.codes.tolist()]
 
@@ -120,7 +126,7 @@ class Frame:
         if spec.constant is not None:
             return np.full(self.n, float(spec.constant))
         name = spec.sources[0]
-        found, broken = numbers(self.raw(name))
+        found, broken = numbers(self.raw(name), spec.values)
         self.flag(broken, lambda row: f"{field}: expected a number in column {name}, found {self.quote(name, row)}")
         if needed:
             self.flag(np.isnan(found), lambda _: f"{field} is missing (column {name})")
@@ -274,21 +280,25 @@ def _other_name(value: object) -> str:
     return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
 
 
-def numbers(column: pa.Array) -> tuple[Floats, Bool]:
-    """A raw column as numbers (NaN where there is none), and which rows hold something else."""
+def numbers(column: pa.Array, told: dict[str, str] | None = None) -> tuple[Floats, Bool]:
+    """A raw column as numbers (NaN where there is none), and which rows hold something else; `told` replaces values first."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+    if told is None and (_is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
         found = pc.cast(column, pa.float64(), safe=False)
         values = pc.fill_null(found, np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
         return values, np.isinf(values)
     coded, _ = texts(column)
-    parsed = [_parsed(v) for v in coded.values]
+    parsed = [_parsed(v) for v in (coded.values if told is None else [told.get(v, v) for v in coded.values])]
     table = np.array([np.nan if v is None else v for v in parsed], np.float64)
     wrong = np.array([v is None for v in parsed], np.bool_)
     spread = coded.spread(table, np.nan).astype(np.float64)
     return spread, coded.spread(wrong, 0).astype(np.bool_) | np.isinf(spread)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _parsed(text: str) -> float | None:
@@ -309,11 +319,12 @@ def moments(column: pa.Array, spec: Column) -> tuple[Int64, Bool, Bool]:
         found = pc.cast(pc.cast(column, pa.timestamp("ms", getattr(kind, "tz", None)), safe=False), pa.int64())
         none = column.is_null().to_numpy(zero_copy_only=False)
         return pc.fill_null(found, EARLIEST_MS).to_numpy(zero_copy_only=False), np.zeros(len(column), np.bool_), none
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if _is_number(kind):
         values, wrong = numbers(column)
         return (*_whole(values * (TO_SECONDS[spec.unit] * 1000), wrong), np.isnan(values) & ~wrong)
     coded, _ = texts(column)
-    parsed = [_moment(v, spec) for v in coded.values]
+    told = coded.values if spec.values is None else [spec.values.get(v, "?") for v in coded.values]
+    parsed = [_moment(v, spec) for v in told]
     wrong = coded.spread(np.array([v is None for v in parsed], np.bool_), 0).astype(np.bool_)
     table = np.array([EARLIEST_MS if v is None else v for v in parsed], np.float64)
     at, wrong = _whole(coded.spread(table, EARLIEST_MS).astype(np.float64), wrong)
@@ -331,8 +342,11 @@ def _whole(values: Floats, wrong: Bool) -> tuple[Int64, Bool]:
 def _moment(text: str, spec: Column) -> float | None:
     try:
         if spec.format is not None:
-            moment = datetime.strptime(text, spec.format)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+            try:
+                moment = datetime.strptime(text, spec.format)
+                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+            except ValueError:
+                pass  # some exports change their format half way: read what ISO 8601 or a number can
         try:
             return float(text) * TO_SECONDS[spec.unit] * 1000
         except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from segue.core.actions import ACTIONS, SKIPPED_SHARE, STARS, Action
+from segue.core.clock import parse_time
 from segue.core.types import MISSING, Bool, Float32, Int8, Int64, UInt64
 from segue.events.checks import POSITION_LIMIT
 from segue.events.importers.batch import Coded, EventColumns
@@ -33,6 +34,7 @@ class EventMaker:
         user = session if self._owned(table) else frame.names(table.spec("user"), "user", needed=True)
         item = frame.names(table.spec("item"), "item", needed=table.role not in ("searches", "events"))
         at = frame.times(_given(table.spec("at")), "at", self.now)
+        self._since(frame, at)
         played = frame.seconds(table.spec("played_s"), "played_s")
         duration = frame.seconds(table.spec("duration_s"), "duration_s")
         duration[duration == 0] = np.nan
@@ -57,6 +59,11 @@ class EventMaker:
         )  # fmt: skip
         frame.bad &= ~repeated
         return columns, good, int(repeated.sum())
+
+    def _since(self, frame: Frame, at: Int64) -> None:
+        if self.table.since:
+            since = parse_time(self.table.since)
+            frame.flag(at < since, lambda _: f"dated before {self.table.since}: another table of the mapping tells these")
 
     @staticmethod
     def _owned(table: Table) -> bool:
@@ -113,7 +120,7 @@ class EventMaker:
     def _order(self, frame: Frame, position: Int64, session: Coded, user: Coded, good: Bool) -> Int64:
         """Places counted in the order of the file, for good rows only."""
         spec = self.table.spec("position")
-        if not (spec.order if spec is not None else self.table.role == "playlists"):
+        if not (spec.order if spec is not None else self.table.role == "playlists" and not self.table.unordered):
             return position
         keys = chain(_SEED, [rows_of(c, hashes(c.values)[:, 0]) for c in (user, session)])
         position = position.copy()

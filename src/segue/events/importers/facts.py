@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from pathlib import Path
 
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.coarsen import PlaceFacts, band_of, region_of
 from segue.events.importers.batch import ImportBatch
-from segue.events.importers.columns import TO_SECONDS, Frame, plain
+from segue.events.importers.columns import TO_SECONDS, Frame, numbers
 from segue.events.importers.files import Raw
 from segue.events.importers.mapping import Column, Table
 
+_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 RELEASED = re.compile(r"(\d{4})(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 MOST_TAGS = 32
 PLACES = ("region", "country", "zip", "birth_date")
@@ -22,9 +22,11 @@ Pairs = dict[tuple[str, str, str], int]
 
 
 def released_of(text: str | None) -> str | None:
-    """A year, a year and month, or a date, out of the text that a source gives; None when it is none."""
+    """A year, a year and month, or a date, out of the text that a source gives, "Heat (1995)" too; None when it is none."""
     if text is None:
         return None
+    if title := _IN_TITLE.search(text):
+        text = title.group(1)
     found = RELEASED.fullmatch(text[:10]) or RELEASED.fullmatch(text[:4])
     return found.group(0) if found and "1000" <= found.group(1) <= "2999" else None
 
@@ -33,25 +35,26 @@ def split_tags(text: str | None, spec: Column | None) -> list[str] | None:
     """The tags of one field."""
     if text is None or spec is None:
         return None
-    parts = text.split(spec.split) if spec.split else [text]
+    parts = text.split(spec.split or "\t")
     found = list(dict.fromkeys(p.strip() for p in parts if p.strip()))
     return found[:MOST_TAGS] or None
 
 
 def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) -> list[ItemRecord]:
     """What the rows tell of the items `ids`, one record each."""
-    texts = {f: _words(frame, table, f) for f in ("title", "artist", "album", "tags", "released", "media")}
+    texts = {f: frame.words(table.spec(f), f) for f in ("title", "artist", "album", "released", "media")}
+    tags = item_tags(frame, table.spec("tags"), rows)
     lengths = frame.numbers(table.spec("duration_s"), "duration_s").tolist()
     spec = table.spec("duration_s")
     scale = TO_SECONDS[spec.unit] if spec is not None else 1.0
     playable = frame.numbers(table.spec("playable"), "playable").tolist()
     out = []
-    for row, name in zip(rows, ids, strict=True):
+    for place, (row, name) in enumerate(zip(rows, ids, strict=True)):
         length = lengths[row] * scale
         record = ItemRecord(
             id=name, title=texts["title"][row], artist=texts["artist"][row], album=texts["album"][row],
             duration_s=length if 0 < length < 7 * 86_400 else None,
-            tags=split_tags(texts["tags"][row], table.spec("tags")), released=released_of(texts["released"][row]),
+            tags=tags[place], released=released_of(texts["released"][row]),
             kind=texts["media"][row], playable=None if math.isnan(playable[row]) else playable[row] > 0,
             extra=_extra(frame, table, row),
         )  # fmt: skip
@@ -59,9 +62,13 @@ def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) ->
     return out
 
 
-def _words(frame: Frame, table: Table, field: str) -> list[str | None]:
-    spec = table.spec(field)
-    return [None] * frame.n if spec is not None and spec.one_hot else frame.words(spec, field)
+def item_tags(frame: Frame, spec: Column | None, rows: list[int]) -> list[list[str] | None]:
+    """The tags of each of the rows."""
+    if spec is None or not spec.one_hot:
+        words = frame.words(spec, "tags")
+        return [split_tags(words[row], spec) for row in rows]
+    flags = [numbers(frame.raw(name))[0] == 1 for name in spec.columns]
+    return [[name for name, flag in zip(spec.columns, flags, strict=True) if flag[row]] or None for row in rows]
 
 
 def _extra(frame: Frame, table: Table, row: int) -> dict[str, str | int | float | bool | None] | None:
@@ -81,18 +88,10 @@ def _extra(frame: Frame, table: Table, row: int) -> dict[str, str | int | float 
 class FactMaker:
     """Turns the frames of one file of facts into records; gathers lists that a file spreads over many rows."""
 
-    def __init__(self, table: Table, now: int, root: Path) -> None:
+    def __init__(self, table: Table, now: int) -> None:
         self.table, self.now = table, now
         self.gathers = [f for f in ("tags", "artists") if (s := table.spec(f)) is not None and s.collect]
         self.pairs: dict[str, Counter[tuple[str, str]]] = {f: Counter() for f in self.gathers}
-        self.hot = self._one_hot(root)
-
-    def _one_hot(self, root: Path) -> list[str]:
-        spec = self.table.spec("tags")
-        if spec is None or spec.one_hot is None:
-            return []
-        folder = root if root.is_dir() else root.parent
-        return (folder / spec.one_hot).read_text("utf-8").split("\n")
 
     def batch(self, frame: Frame, raw: Raw, file: str) -> ImportBatch:
         """The records of some rows. Rejected user rows keep the names of their columns only."""
@@ -112,8 +111,6 @@ class FactMaker:
         elif not self.gathers:
             rows = [i for i in range(frame.n) if not frame.bad[i]]
             items = item_records(frame, self.table, rows, [str(ids.get(i)) for i in rows])
-            if self.hot:
-                items = [self._tagged(frame, row, item) for row, item in zip(rows, items, strict=True)]
         rejected = frame.refused(self.table.sources(), hide=users) + raw.lost
         rows_read = frame.n + len(raw.lost)
         return ImportBatch(file, rows_read, None, items, people, rejected, fact_rows=rows_read - len(rejected), share=raw.share)
@@ -134,11 +131,6 @@ class FactMaker:
             else:
                 users.append(UserRecord(id=name, tags=found_lists.get("tags"), artists=found_lists.get("artists")))
         return ImportBatch(file, 0, None, items, users, share=1.0)
-
-    def _tagged(self, frame: Frame, row: int, item: ItemRecord) -> ItemRecord:
-        names = self.table.header[: len(self.hot)]
-        tags = [tag for name, tag in zip(names, self.hot, strict=False) if plain(frame.raw(name), row) == "1"]
-        return ItemRecord(id=item.id, title=item.title, artist=item.artist, tags=tags or None, kind=item.kind)
 
     def _users(self, frame: Frame, ids: list[str | None]) -> list[UserRecord]:
         table = self.table

@@ -250,6 +250,20 @@ def _columns(rows: list[dict[str, Any]], names: Sequence[str]) -> dict[str, pa.A
     return {n: _array([_dig(row, n) for row in rows]) for n in names}
 
 
+def exploded(raws: Iterator[Raw], name: str) -> Iterator[Raw]:
+    """One row for each value of a column of lists, the other columns repeated; an empty list stays one row without a value."""
+    for raw in raws:
+        column = raw.columns[name]
+        if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+            yield raw
+            continue
+        lists = [found or [None] for found in column.to_pylist()]
+        parents = np.repeat(np.arange(len(lists)), [len(found) for found in lists])
+        columns = {n: c.take(pa.array(parents)) for n, c in raw.columns.items() if n != name}
+        columns[name] = _array([value for found in lists for value in found])
+        yield Raw(columns, raw.rows[parents], raw.lost, raw.share)
+
+
 def _dig(row: dict[str, Any], name: str) -> Any:
     """A value by its name, or by a path of names with dots between them."""
     if name in row or "." not in name:

@@ -43,7 +43,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collect: int = 0  # facts: gather the most frequent so many values over all rows of an item
     order: bool = False  # position: count the rows of each session in the order of the file
     spread: bool = False  # at: add the position in seconds, for times that are days
-    one_hot: str | None = None  # tags: a file with a name a line, one for each column of zeros and ones
+    explode: bool = False  # a column of lists: one row for each of its values
+    one_hot: bool = False  # tags: the names of those of the columns that hold 1
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -64,7 +65,9 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quoted: bool = True  # fields may be in double quotes
     encoding: str = "utf-8"
     kind: Literal["", "parquet", "csv", "jsonl"] = ""  # told by the name of the file unless given
+    since: str = ""  # rows before this time are refused: another table tells them
     drop_repeated_blocks: bool = False
+    unordered: bool = False  # playlists: the order of the rows says nothing, so no position is given
     user: Spec | None = None
     item: Spec | None = None
     action: Spec | None = None
@@ -120,7 +123,19 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 ROW = "#row"
 """As a column: the number of the row, from 0."""
 
-_PLAIN = {"path", "role", "header", "delimiter", "quoted", "encoding", "kind", "drop_repeated_blocks", "extra"}
+_PLAIN = {
+    "path",
+    "role",
+    "header",
+    "delimiter",
+    "quoted",
+    "encoding",
+    "kind",
+    "since",
+    "drop_repeated_blocks",
+    "unordered",
+    "extra",
+}
 FIELDS = tuple(f for f in Table.__struct_fields__ if f not in _PLAIN)
 NEEDED: dict[str, tuple[str, ...]] = {
     "plays": ("user", "item", "at"),
@@ -139,6 +154,9 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     about: str
     table: tuple[Table, ...]
+
+
+FOLDER = resources.files("segue.events") / "mappings"
 
 
 def parse(text: str, where: str) -> Mapping:
@@ -163,8 +181,8 @@ def _check(table: Table, where: str) -> None:
         if spec is None:
             continue
         ways = (spec.column is not None) + bool(spec.columns) + (spec.constant is not None) + spec.order
-        if ways + (spec.one_hot is not None) != 1:
-            raise BadConfig(f"{where}: {field} needs exactly one of column, columns, constant, order, one_hot")
+        if ways != 1:
+            raise BadConfig(f"{where}: {field} needs exactly one of column, columns, constant, order")
 
 
 def load(name: str) -> Mapping:
@@ -175,15 +193,17 @@ def load(name: str) -> Mapping:
             return parse(path.read_text("utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise BadConfig(f"mapping {name}: {error}") from None
-    known = {m.name: m for m in shipped()}
-    if name not in known:
-        raise BadConfig(f"no mapping is called {name!r}: expected a .toml file or one of {', '.join(sorted(known))}")
-    return known[name]
+    if name not in names():
+        raise BadConfig(f"no mapping is called {name!r}: expected a .toml file or one of {', '.join(names())}")
+    return parse((FOLDER / f"{name}.toml").read_text("utf-8"), f"{name}.toml")
+
+
+def names() -> list[str]:
+    """The names of the mappings that Segue ships, sorted."""
+    return sorted(f.name.removesuffix(".toml") for f in FOLDER.iterdir() if f.name.endswith(".toml"))
 
 
 def shipped() -> Iterator[Mapping]:
     """The mappings that Segue ships, by name."""
-    folder = resources.files("segue.events") / "mappings"
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".toml"):
-            yield parse(file.read_text("utf-8"), file.name)
+    for name in names():
+        yield load(name)

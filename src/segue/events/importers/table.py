@@ -14,11 +14,11 @@ from segue.events.importers.batch import BATCH_ROWS, EventColumns, ImportBatch
 from segue.events.importers.columns import Frame, lookup_key, texts
 from segue.events.importers.events_of import EventMaker
 from segue.events.importers.facts import FactMaker, item_records
-from segue.events.importers.files import Raw, header_of, kind_of, open_parquet, raw_batches
+from segue.events.importers.files import Raw, exploded, header_of, kind_of, open_parquet, raw_batches
 from segue.events.importers.mapping import FIELDS, ROW, Mapping, Table
 from segue.events.importers.repeats import whole_blocks
 
-ITEM_FACTS = ("title", "artist", "album", "tags", "released")
+ITEM_FACTS = ("title", "artist", "album", "tags", "released", "media", "playable")
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ class TableReader:
         if missing := [n for n in names if n not in found] if found is not None else []:
             raise BadInput(f"{job.name}: expected the columns {', '.join(missing)}; found {', '.join(found or ())}")
         raws: Iterator[Raw] = raw_batches(job.path, table, self.batch_rows)
+        for name in [n for f in FIELDS if (s := table.spec(f)) is not None and s.explode for n in s.sources]:
+            raws = exploded(raws, name)
         if table.drop_repeated_blocks:
             raws = whole_blocks(raws, _session_columns(table))
         header = 0 if table.header or kind_of(job.path) != "csv" else 1
         if table.role in ("items", "users"):
-            maker = FactMaker(table, self.now, self.root)
+            maker = FactMaker(table, self.now)
             for raw in raws:
                 yield maker.batch(Frame(raw, lookups, header), raw, job.name)
             yield maker.rest(job.name)
