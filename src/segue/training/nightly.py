@@ -18,7 +18,7 @@ from segue.core.types import Arrays, History
 from segue.training.contest import figures, verdict
 from segue.training.dataset import build_history, park, unpark
 from segue.training.recipe import Night, Recipe, Settings
-from segue.training.registry import Registry, hyperparameters
+from segue.training.registry import RANKER, Registry, hyperparameters, ranker_of
 from segue.training.report import Meter, NightReport, Progress, Quiet
 from segue.training.trial import Trial, run_trial
 
@@ -30,9 +30,9 @@ def run_night(
     catalogue: Catalogue,
     store: ArtifactStore,
     recipe: Recipe,
+    settings: Settings | None = None,
     *,
     now: int,
-    settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> NightReport:
     """Train on [now - window, now) of the log and promote the result if it is not worse than the champion beyond noise.
@@ -51,7 +51,7 @@ def run_night(
         trial = run_trial(night, now)
         models = _on_everything(night, now)
         if trial.learned is not None:
-            models[f"ranker.{trial.ranker}"] = trial.learned
+            models[f"{RANKER}{trial.ranker}"] = trial.learned
         with meter.phase("store"):
             version = registry.put(models, _manifest(night, trial, data))
         promoted, reason = verdict(trial.opponent, trial.comparisons, least_users=settings.least_users, force=settings.force)
@@ -168,4 +168,4 @@ def _workspace(parent: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-__all__ = ["Recipe", "Settings", "run_night"]
+__all__ = ["Recipe", "Settings", "ranker_of", "run_night"]

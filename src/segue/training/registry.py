@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from segue.core.errors import NotFound, NotReady
 from segue.core.ports import ArtifactStore
-from segue.core.stages import CandidateSource, Trainable
+from segue.core.stages import CandidateSource, Ranker, Trainable
 from segue.core.types import Arrays
 
 BUNDLE = "radio"
+RANKER = "ranker."
+"""Before the name of a ranker among the models of a bundle, whose other models are sources."""
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
@@ -45,6 +47,16 @@ class Bundle:
     def sources(self, factories: Mapping[str, Factory]) -> dict[str, CandidateSource]:
         """The sources that both the bundle and the caller know, in the caller's order."""
         return {name: self.revive(name, factory) for name, factory in factories.items() if name in self.arrays}
+
+
+def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
+    """The ranker that a bundle was promoted with, as it learned it; NotFound if the caller does not know its name."""
+    name = str(bundle.manifest["ranker"])
+    if name not in factories:
+        raise NotFound(f"bundle {bundle.version} is ranked by {name!r}; known are {', '.join(sorted(factories))}")
+    saved = f"{RANKER}{name}"
+    ranker: Ranker = bundle.revive(saved, factories[name]) if saved in bundle.arrays else factories[name]()
+    return ranker
 
 
 class Registry:
