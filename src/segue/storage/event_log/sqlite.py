@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segue.core.errors import BadInput
+from segue.core.errors import BadInput, SegueError
 from segue.core.ports import ACCEPTED, Appended
 from segue.core.types import EVENT, Events, Exposure
 from segue.storage.event_log import exposures as shown
@@ -25,6 +26,8 @@ from segue.storage.event_log.uniqueness import KEY_COLUMNS, KeyIndex
 
 BULK_ROWS = 50_000
 """Appends with at least so many new events become a segment at once instead of a hot batch."""
+
+logger = logging.getLogger("segue.event_log")
 
 
 class SqliteEventLog:
@@ -68,9 +71,17 @@ class SqliteEventLog:
                     self._index.reset()
                     raise
                 if appended is not None:
-                    self._index.maintain()
+                    self._maintain()
                     return appended
                 self._index.reset()
+
+    def _maintain(self) -> None:
+        """Keep the key index small; when that fails the append is durable all the same, and it is tried again later."""
+        try:
+            self._index.maintain()
+        except (OSError, SegueError, sqlite3.Error):
+            logger.exception("the key index could not be compacted")
+            self._index.reset()
 
     def _attempt(self, events: Events, texts: Mapping[int, str], exposures: Sequence[Exposure]) -> Appended | None:
         """Decide without the write lock, write bulk without it too, then look again under the lock; None = start over.
