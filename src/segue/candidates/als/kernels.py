@@ -7,10 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from segue.candidates.als.prefetch import prefetch
 from segue.core.types import Float32, Int32, Int64
 
 # Sums may be reordered (that is what makes them fast); every row is worked by one thread alone, in one order, so the same
 # machine gives the same bits whatever the number of threads.
+_AHEAD = 8
+"""Entries to fetch ahead. A vector of 64 floats is four cache lines at a random place: without this, waiting for them is
+most of a sweep (80 instead of 48 ns an entry at 170,000 x 70,000, d = 64)."""
+_LINE = 16
 _MATH = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
@@ -68,6 +73,9 @@ def _residual(s: System, begin: int, end: int, x: Float32, r: Float32) -> float:
     d = x.shape[0]
     value = 0.0
     for j in range(begin, end):
+        if j + _AHEAD < len(s.idx):  # runs on into the next row on purpose
+            for f in range(0, d, _LINE):
+                prefetch(s.other, s.idx[j + _AHEAD], f)
         i = s.idx[j]
         score = np.float32(0)
         for f in range(d):
