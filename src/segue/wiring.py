@@ -13,7 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segue import config
+from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotFound, NotReady
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
 from segue.core.stages import CandidateSource, Ranker
@@ -25,7 +29,7 @@ from segue.reranking.radio import Radio
 from segue.serving.query import QueryMaker
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.training import nightly
-from segue.training.registry import Registry
+from segue.training.registry import Registry, ranker_of
 from segue.training.report import NightReport, Progress
 from segue.web.service import Service
 
@@ -54,6 +58,18 @@ RANKERS: Mapping[str, str] = {
 }
 
 SIMILAR: Mapping[str, tuple[str, ...]] = {"sound": ("sound",), "listeners": ("als", "cooccurrence")}
+
+
+class NoCounts:
+    """The live counts by night: silent, since what is live knows the days that the night holds out."""
+
+    def popular(self, region: int, age_band: int, hour_of_week: int, limit: int) -> Scored:
+        """Nothing."""
+        return Scored.none()
+
+    def popularity(self, items: NDArray[np.int32], region: int, hour_of_week: int) -> NDArray[np.float32]:
+        """Nothing, (n, 2) zeros."""
+        return np.zeros((len(items), 2), np.float32)
 
 
 def named(table: Mapping[str, str], name: str, what: str) -> Any:
@@ -92,7 +108,8 @@ class Home:
         scheme, _, rest = url.partition(":")
         make = named(BACKENDS[port], scheme, f"storage.{port}")
         opened = make(self.path / rest if rest else self.path / port, **given)
-        self._opened.append(opened)
+        if hasattr(opened, "close"):
+            self._opened.append(opened)
         return opened
 
     @cached_property
@@ -104,7 +121,7 @@ class Home:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Names and facts."""
-        opened: Catalogue = self._open("catalogue", today=lambda: int(time.time() // 86_400))
+        opened: Catalogue = self._open("catalogue", today=lambda: int(time.time() // 86_400), work_key=work_key)
         return opened
 
     @cached_property
@@ -128,10 +145,17 @@ class Home:
             if self._writer:
                 raise
             opened = self._open("state", **given, read_only=True)
-        else:
+        self._folds = not getattr(opened, "read_only", False)
+        if self._folds:
             opened.catch_up(self.log)
         state: OnlineState = opened
         return state
+
+    def catch_up(self) -> None:
+        """Fold what the log has and the state has not, when the state is ours to write; else its writer does."""
+        state: Any = self.state
+        if self._folds:
+            state.catch_up(self.log)
 
     @cached_property
     def utc_offsets(self) -> dict[int, int]:
@@ -159,31 +183,28 @@ class Home:
             "top_k": training.top_k,
             "threads": training.threads or os.cpu_count() or 1,
         }
-        if live:
-            offers |= {"state": self.state, "facts": self.facts}
-        made = {name: named(SOURCES, name, "source") for name in SOURCES}
-        trained = {name: make for name, make in made.items() if hasattr(make, "fit") or live}
-        return {name: given_what_it_takes(make, offers) for name, make in trained.items()}
+        offers |= {"state": self.state, "facts": self.facts} if live else {"state": NoCounts(), "bands": self.bands}
+        return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in SOURCES}
+
+    def bands(self) -> NDArray[np.int8]:
+        """The age band of every user, MISSING unknown."""
+        contexts = (self.catalogue.user_context(user)[1] for user in range(len(self.catalogue.users)))
+        return np.fromiter(contexts, np.int8, len(self.catalogue.users))
 
     def model(self) -> Model:
-        """The champion with the live sources around it; before the first night the live sources alone."""
-        factories = self.factories(live=True)
-        registry = self.registry()
-        version = registry.version()
-        sources: list[CandidateSource] = []
-        bundle = registry.open(version) if version else None
-        for name, factory in factories.items():
-            if bundle is not None and name in bundle.arrays:
-                sources.append(bundle.revive(name, factory))
-            elif not hasattr(factory.func if isinstance(factory, partial) else factory, "fit"):
-                sources.append(factory())
-        ranker: Ranker = nightly.ranker_of(bundle, self.rankers()) if bundle else named(RANKERS, "blend", "ranker")()
-        versions = {"bundle": version} if version else {}
-        return Model(tuple(sources), ranker, versions=versions)
+        """The champion, live counts beneath it; before the first night its sources have nothing to say."""
+        version = self.registry().version()
+        bundle = self.registry().open(version) if version else None
+        sources: list[CandidateSource] = [
+            bundle.revive(name, factory) if bundle is not None and name in bundle.arrays else factory()
+            for name, factory in self.factories(live=True).items()
+        ]
+        ranker: Ranker = ranker_of(bundle, self.rankers()) if bundle else named(RANKERS, "blend", "ranker")()
+        return Model(tuple(sources), ranker, versions={"bundle": version} if version else {})
 
     def rankers(self) -> dict[str, Callable[..., Ranker]]:
-        """Every ranker by its name."""
-        return {name: named(RANKERS, name, "ranker") for name in RANKERS}
+        """Every ranker by its name, imported when it is asked for."""
+        return {name: partial(_later, name) for name in RANKERS}
 
     def maker(self) -> QueryMaker:
         """Requests to queries."""
@@ -229,6 +250,11 @@ class Home:
         """Closed days into Parquet: what arrived before today."""
         day = 86_400_000
         self.log.seal(time.time_ns() // 1_000_000 // day * day)
+
+
+def _later(name: str, /, **hyperparameters: Any) -> Ranker:
+    ranker: Ranker = named(RANKERS, name, "ranker")(**hyperparameters)
+    return ranker
 
 
 def open_home(path: Path, config_path: Path | None = None, *, writer: bool) -> Home:
@@ -287,7 +313,7 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
         per_source=home.settings.radio.per_source,
         force=force,
     )
-    recipe = nightly.Recipe(home.factories(live=False), home.rankers()["blend"])
+    recipe = nightly.Recipe(home.factories(live=False), partial(named(RANKERS, "blend", "ranker")))
     return nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=now, progress=progress)
 
 

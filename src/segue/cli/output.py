@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-OUT = Console(soft_wrap=True)
+OUT = Console(width=None if sys.stdout.isatty() else 140)
 ERR = Console(stderr=True)
 
 
@@ -29,7 +30,7 @@ def print_json(value: object) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers to the right."""
     rows = [[_text(cell) for cell in row] for row in rows]
-    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         numeric = rows and all(_numeric(row[place]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
