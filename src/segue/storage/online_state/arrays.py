@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.actions import Action
 from segue.core.clock import DAY_MS, WEEK_HOURS, part_of_week
 from segue.core.errors import Corrupt, NotReady
 from segue.core.hashing import hash64
@@ -18,7 +19,7 @@ from segue.core.types import Bool, Events, Float32, Int32, Int64, Recent, Scored
 from segue.storage.online_state.batch import short_session, to_batch
 from segue.storage.online_state.fold import fold_events, read_pairs, read_recent
 from segue.storage.online_state.store import Store
-from segue.storage.online_state.tops import UNSET, Ask, answer, features
+from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
 
 
 class ArrayState:
@@ -101,7 +102,16 @@ class ArrayState:
             done = fold_events(batch, done, view.listeners, view.pairs, view.cells, clock, self._life_ms)
             if done == len(batch.user):
                 return
-            self._store.grow_tables()
+            lives = float(batch.at[done] / self._life_ms)
+            if batch.action[done] >= Action.COMPLETED and lives - clock[1] >= REBASE_AFTER:
+                self._move_landmark(clock, math.floor(lives))
+            else:
+                self._store.grow_tables()
+
+    def _move_landmark(self, clock: Int64, landmark: int) -> None:
+        if clock[1] != UNSET:
+            rebase(self._store.view().cells, landmark - int(clock[1]))
+        clock[1] = landmark
 
     def _writable(self) -> None:
         self._store.view()
@@ -193,8 +203,7 @@ class ArrayState:
         answered by the events that name none, which without any are the world. The log knows no ages: every age band is
         answered by its parent, and the lift of a band is learned at night (candidates.popularity).
         """
-        items, scores = answer(self._store.view().cells, self._ask(region, hour_of_week), max(limit, 0))
-        return Scored(items, scores)
+        return answer(self._store.view().cells, self._ask(region, hour_of_week), max(limit, 0))
 
     def popularity(self, items: Int32, region: int, hour_of_week: int) -> Float32:
         """Per item (expected share heard, log decayed plays), (n, 2): features for the ranker, shrunk to the parent.
@@ -202,8 +211,7 @@ class ArrayState:
         The second is log(1 + demand x all decayed plays of the world), so that it compares across regions.
         """
         wanted = np.ascontiguousarray(items, np.int32)
-        out: Float32 = features(self._store.view().cells, self._ask(region, hour_of_week), wanted)
-        return out
+        return features(self._store.view().cells, self._ask(region, hour_of_week), wanted)
 
     def hours(self, region: int) -> NDArray[np.float64]:
         """Decayed (plays, finished, rejected, seconds heard) by local hour of the week, (168, 4), as of the newest play.
@@ -219,7 +227,7 @@ class ArrayState:
     def _scale(self) -> float:
         """What turns stored sums into plays as of the newest one."""
         newest, landmark = (int(v) for v in self._store.header["clock"])
-        return 0.0 if landmark == UNSET else math.exp2(landmark - newest / self._life_ms)
+        return 0.0 if landmark == UNSET else math.exp2(min(landmark - newest / self._life_ms, 0.0))
 
     def _ask(self, region: int, hour_of_week: int) -> Ask:
         part = part_of_week(hour_of_week % WEEK_HOURS)

@@ -29,16 +29,20 @@ class Batch(NamedTuple):
     hour: NDArray[np.int32]  # local hour of the week
 
 
+_COMPLETED, _SKIPPED = PLAYS
+_LIKED, _SAVED, _RATED = int(Action.LIKED), int(Action.SAVED), int(Action.RATED)
+
+
 def short_session(session: int) -> int:
-    """The half of a session's hash that is kept: never 0 for a session, 0 for none."""
-    return max(session & 0xFFFFFFFF, 1) if session else 0
+    """The 32 bits of a session's hash that are kept: never 0 for a session, 0 for none."""
+    return max((session ^ (session >> 32)) & 0xFFFFFFFF, 1) if session else 0
 
 
 def _worth(action: NDArray[np.int8], value: Float32) -> NDArray[np.float32]:
     """What a vote counts as in popularity: like and save a whole play, stars their share of five, the others none."""
-    whole = (action == Action.LIKED) | (action == Action.SAVED)
+    whole = (action == _LIKED) | (action == _SAVED)
     stars = np.clip(np.nan_to_num(value) / np.float32(STARS), 0, 1)
-    worth: Float32 = np.where(action == Action.RATED, stars, whole).astype(np.float32)
+    worth: Float32 = np.where(action == _RATED, stars, whole).astype(np.float32)
     return worth
 
 
@@ -56,12 +60,13 @@ def to_batch(events: Events, utc_offsets: Mapping[int, int]) -> Batch:
     action, at, value, played, duration = (
         np.ascontiguousarray(events[name]) for name in ("action", "at", "value", "played_s", "duration_s")
     )
-    share = np.where(np.isin(action, PLAYS), shares(action, played, duration), np.float32(np.nan))
+    play = (action == _COMPLETED) | (action == _SKIPPED)
+    share = np.where(play, shares(action, played, duration), np.float32(np.nan))
     heard_s = np.where(np.isfinite(played), np.maximum(played, 0), np.nan_to_num(share * duration, posinf=0.0))
     row = np.maximum(events["region"].astype(np.int32) + 1, 0)
     offsets = _offsets_by_row(utc_offsets, int(row.max(initial=0)) + 1)
     session = np.ascontiguousarray(events["session"])
-    short = np.maximum(session.astype(np.uint32), np.uint32(1))
+    short = np.maximum((session ^ (session >> np.uint64(32))).astype(np.uint32), np.uint32(1))
     return Batch(
         user=np.ascontiguousarray(events["user"]),
         item=np.ascontiguousarray(events["item"]),

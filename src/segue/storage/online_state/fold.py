@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segue.core.actions import Action
 from segue.storage.online_state.batch import Batch
 from segue.storage.online_state.pairs import Table, find, has_room, insert, pack_key
-from segue.storage.online_state.tops import DEPTH, Cells, count, weigh
+from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, count
 
 LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = 1, 2, 4, 8, 16
 RATED = 32
@@ -55,7 +55,7 @@ def push(listeners: Listeners, user: int, item: int, session: int, word: int) ->
     """Put one entry at its place in time: late arrivals move the newer ones up, one older than a full ring is dropped."""
     items, sessions, words = listeners.items[user], listeners.sessions[user], listeners.words[user]
     ring = len(items)
-    seen = np.int64(listeners.counts[user, PLAYS_SEEN])
+    seen = int(np.int64(listeners.counts[user, PLAYS_SEEN]))
     held = min(seen, ring)
     newer, at = 0, word >> AT_SHIFT
     while newer < held and (words[(seen - 1 - newer) % ring] >> AT_SHIFT) > at:
@@ -129,20 +129,27 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
 def fold_events(
     batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
 ) -> int:
-    """Fold events from `start` on; the place of the first that found no room in a table, len(batch.user) when done."""
+    """Fold events from `start` on: len(batch.user) when done, else the place of the first that cannot be folded yet.
+
+    Then either a table needs room, or the landmark must move: the event is REBASE_AFTER half-lives or more beyond it.
+    """
     for i in range(start, len(batch.user)):
         if not has_room(pairs, 1) or not has_room(cells.table, DEPTH):
             return i
         user, item, action = batch.user[i], batch.item[i], batch.action[i]
         if user < 0 or item < 0 or action < A_SHOWN or (action > A_RATED and action != A_HIDDEN):
             continue
+        lives = batch.at[i] / life_ms
+        if action >= A_COMPLETED and lives - clock[1] >= REBASE_AFTER:
+            return i
         voted = _fold_pair(listeners, pairs, batch, i)
         if action < A_COMPLETED:
             continue
         push(listeners, user, item, batch.session[i], pack_word(batch.at[i], batch.signal[i], batch.share[i]))
         play = action in (A_COMPLETED, A_SKIPPED)
         if play or voted:
-            weight = weigh(cells, clock, batch.at[i], life_ms)
+            weight = 2.0 ** (lives - clock[1])
+            clock[0] = max(clock[0], batch.at[i])
             share = batch.share[i] if play else batch.worth[i]
             hour = batch.hour[i]
             part = (hour % 24) // 6 + (4 if hour >= 120 else 0)

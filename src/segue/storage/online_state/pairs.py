@@ -99,7 +99,8 @@ def insert(table: Table, key: np.uint64) -> np.int64:
         if table.keys[slot] == key:
             return slot
         if table.segments[segment, 0] < LIMIT:
-            table.values[slot] = 0
+            table.values[slot, 0] = 0
+            table.values[slot, 1] = 0
             table.keys[slot] = key
             table.segments[segment, 0] += 1
             table.counters[KEYS] += 1
@@ -116,8 +117,8 @@ def _take(table: Table) -> np.int64:
         table.counters[SEGMENTS] += 1
         return segment
     table.counters[SPARE] = -1
-    table.keys[segment * SLOTS : (segment + 1) * SLOTS] = NONE
-    table.values[segment * SLOTS : (segment + 1) * SLOTS] = 0
+    for slot in range(segment * SLOTS, (segment + 1) * SLOTS):
+        table.keys[slot] = NONE
     return segment
 
 
@@ -137,13 +138,14 @@ def _split(table: Table, place: np.int64) -> None:
         mixed = mix(key)
         half = right if (mixed >> bit) & _ONE else left
         slot = _seek(table.keys, half, key, mixed)
-        table.values[slot] = table.values[source]
+        table.values[slot, 0] = table.values[source, 0]
+        table.values[slot, 1] = table.values[source, 1]
         table.keys[slot] = key
         table.segments[half, 0] += 1
     span = 1 << (DIRECTORY_BITS - depth)
     first = (place // (2 * span)) * (2 * span)
-    table.directory[first : first + span] = left
-    table.directory[first + span : first + 2 * span] = right
+    for prefix in range(first, first + 2 * span):
+        table.directory[prefix] = left if prefix < first + span else right
     table.segments[old, 0] = 0
     table.segments[old, 1] = 0
     table.counters[SPARE] = old

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.clock import PARTS
+from segue.core.types import Float32, Int32, Scored
 from segue.storage.online_state.pairs import Table, find, insert, pack_key
 
 TOP = 256
@@ -20,11 +21,16 @@ SIZE, LOWEST = 0, 1
 UNSET = np.iinfo(np.int64).min
 """The landmark before the first play."""
 REBASE_AFTER = 512
-"""Half-lives between landmark and event after which the sums are scaled down: float64 holds 1,023."""
+"""Half-lives between landmark and event after which the landmark moves: float64 holds 1,023."""
 
 
 class Cells(NamedTuple):
-    """Sums that decay, by cell. Cell 0 is the world, region row r has cell 1 + 9 r and one more for each part of the week.
+    """Sums that decay, by cell: weights of forward decay, 2 to the half-lives since a landmark (Cormode et al. 2009).
+
+    Weights never depend on the present, so nothing is swept as time passes. The landmark is a whole number of half-lives
+    and moves by whole numbers: scaling by a power of two keeps every sum and every order exactly.
+
+    Cell 0 is the world, region row r has cell 1 + 9 r and one more for each part of the week.
 
     Region rows are region + 1, row 0 holds the events that name no region. The table maps (cell, item) to (decayed plays,
     decayed sum of shares heard), two float64 read through the integer words of the table.
@@ -95,26 +101,11 @@ def count(cells: Cells, row: int, part: int, item: int, weight: float, share: fl
         raise_top(cells, cell, item, sums[slot, 1])
 
 
-@njit(cache=True, nogil=True)
-def weigh(cells: Cells, clock: NDArray[np.int64], at: int, half_life_ms: float) -> float:
-    """The forward-decay weight of a moment: 2 to the half-lives since the landmark (Cormode et al. 2009).
-
-    Weights never depend on the present, so nothing is swept as time passes. The landmark is a whole number of half-lives
-    and moves by whole numbers: scaling by a power of two keeps every sum and every order exactly.
-    """
-    lives = at / half_life_ms
-    if clock[1] == UNSET:
-        clock[1] = np.int64(np.floor(lives))
-    if lives - clock[1] > REBASE_AFTER:
-        landmark = np.int64(np.floor(lives))
-        scale = 2.0 ** float(clock[1] - landmark)
-        cells.table.values.view(np.float64)[:] *= scale
-        cells.totals[:] *= scale
-        cells.top_sums[:] *= scale
-        cells.hours[:] *= scale
-        clock[1] = landmark
-    clock[0] = max(clock[0], at)
-    return float(2.0 ** (lives - clock[1]))
+def rebase(cells: Cells, lives: float) -> None:
+    """Scale every sum down by 2**lives, a whole number: the landmark has moved that much."""
+    scale = 2.0**-lives
+    for sums in (cells.table.values.view(np.float64), cells.totals, cells.top_sums, cells.hours):
+        sums *= scale
 
 
 class Ask(NamedTuple):
@@ -153,37 +144,31 @@ def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True)
-def answer(cells: Cells, ask: Ask, limit: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The best `limit` of the union of the three lists by p q, the expected share of listening; ties by smaller item."""
-    pool = np.empty(DEPTH * TOP, np.int32)
-    size = 0
-    for level in range(DEPTH):
-        cell = cell_of(ask.row, ask.part, level)
-        if cell < len(cells.totals):
-            held = cells.top_meta[cell, SIZE]
-            pool[size : size + held] = cells.top_items[cell, :held]
-            size += held
-    pool = np.sort(pool[:size])
-    items = np.empty(size, np.int32)
-    scores = np.empty(size, np.float32)
-    n = 0
-    for i in range(size):
-        if i == 0 or pool[i] != pool[i - 1]:
-            p, q = expect(cells, ask, pool[i])
-            items[n] = pool[i]
-            scores[n] = -p * q
-            n += 1
-    order = np.argsort(scores[:n], kind="mergesort")[:limit]  # stable, and the items ascend
-    return items[order], -scores[order]
-
-
-@njit(cache=True, nogil=True)
-def features(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Per item (expected share heard, log(1 + plays)), plays being the cell's demand carried to the size of the world."""
-    out = np.empty((len(items), 2), np.float32)
-    world = cells.totals[0, 0] * ask.scale
+def expect_all(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.float64]:
+    """expect() of each item, (n, 2); zeros for MISSING."""
+    out = np.zeros((len(items), 2), np.float64)
     for i in range(len(items)):
-        p, q = expect(cells, ask, items[i]) if items[i] >= 0 else (0.0, 0.0)
-        out[i, 0] = q
-        out[i, 1] = np.log1p(p * world)
+        if items[i] >= 0:
+            out[i, 0], out[i, 1] = expect(cells, ask, items[i])
+    return out
+
+
+def answer(cells: Cells, ask: Ask, limit: int) -> Scored:
+    """The best `limit` of the union of the three lists by p q, the expected share of listening; ties by smaller item."""
+    path = [cell_of.py_func(ask.row, ask.part, level) for level in range(DEPTH)]
+    lists = [cells.top_items[cell, : cells.top_meta[cell, SIZE]] for cell in path if cell < len(cells.totals)]
+    items = np.unique(np.concatenate(lists))
+    expected = expect_all(cells, ask, items)
+    scores = (expected[:, 0] * expected[:, 1]).astype(np.float32)
+    order = np.argsort(-scores, kind="stable")[:limit]  # the items ascend: ties go to the smaller id
+    return Scored(items[order], scores[order])
+
+
+def features(cells: Cells, ask: Ask, items: Int32) -> Float32:
+    """Per item (expected share heard, log(1 + plays)), plays being the cell's demand carried to the size of the world."""
+    expected = expect_all(cells, ask, items)
+    world = cells.totals[0, 0] * ask.scale
+    out = np.empty((len(items), 2), np.float32)
+    out[:, 0] = expected[:, 1]
+    out[:, 1] = np.log1p(expected[:, 0] * world)
     return out
