@@ -45,15 +45,18 @@ LONGEST = 400
 """Letters of a title that are looked at."""
 GUEST = re.compile(r"\s(?:feat\.?|ft\.?|featuring)\s.*$")
 NOT_WORD = re.compile(r"[\W_]+")
+SPELLED = str.maketrans({"'": None, "\u2019": None, "&": " and ", "+": " and "})
 ARTICLE = re.compile(r"^the (?=.)")
 
 
 def plain(text: str) -> str:
     """A text without case, marks (NFKD) and punctuation, words with one space between; "&" and "+" are "and"."""
-    folded = unicodedata.normalize("NFKD", text.casefold()).casefold()
-    letters = "".join(letter for letter in folded if not unicodedata.combining(letter))
-    letters = letters.replace("'", "").replace("\u2019", "").replace("&", " and ").replace("+", " and ")
-    return NOT_WORD.sub(" ", letters).strip()
+    if text.isascii():
+        letters = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKD", text.casefold()).casefold()
+        letters = "".join(letter for letter in folded if not unicodedata.combining(letter))
+    return NOT_WORD.sub(" ", letters.translate(SPELLED)).strip()
 
 
 def _is_edition(words: str) -> bool:
@@ -83,7 +86,7 @@ def _artist_key(artist: str) -> str:
 
 
 def work_key(title: str, artist: str) -> str:
-    """Equal for near-duplicates: live and acoustic takes, remasters, mono, radio edits, deluxe editions, with or without guests.
+    """Equal for near-duplicates: live and acoustic takes, remasters, mono, radio edits, deluxe editions, guests or none.
 
     Case, marks, punctuation, "&" for "and", and a leading "The" of the artist do not matter. What makes other music stays in
     the key: parts and numbers, remixes, instrumentals, covers. "" (a work of its own) where title or artist has no letters.

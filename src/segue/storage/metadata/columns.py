@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ EPOCH = date(1970, 1, 1).toordinal()
 MOST_REGIONS = np.iinfo(np.int16).max
 
 
+@lru_cache(maxsize=65_536)
 def release_day(text: str | None) -> int:
     """Days since 1970-01-01 of an ISO date, a year and month or a year (their first day); NO_DAY for anything else.
 

@@ -33,6 +33,10 @@ class Growable(Generic[T]):
         rows.flags.writeable = False
         return rows
 
+    def peek(self) -> NDArray[T]:
+        """The rows as of now for the writer itself, who gives them to nobody."""
+        return self._buffer[: self.n]
+
     def resize(self, n: int) -> None:
         """Grow to n rows of the fill value; a smaller n does nothing."""
         if n > self.n:
@@ -58,9 +62,13 @@ class Growable(Generic[T]):
             self._buffer[places[changed]] = values[changed]
         return changed
 
-    def replace(self, rows: NDArray[T]) -> None:
-        """Hold other rows altogether; snapshots keep the old ones."""
-        self._buffer, self._owned, self._shared, self.n = rows, True, 0, len(rows)
+    def overwrite(self, start: int, rows: NDArray[T]) -> None:
+        """Replace everything from `start` on."""
+        end = start + len(rows)
+        if end > len(self._buffer) or not self._owned or start < self._shared:
+            self._copy(max(end + (end >> 3), len(self._buffer)))
+        self._buffer[start:end] = rows
+        self.n = end
 
     def _own(self, first: int) -> None:
         if not self._owned or (first < self._shared and not self._live):
@@ -72,5 +80,5 @@ class Growable(Generic[T]):
 
     def _copy(self, capacity: int) -> None:
         fresh = np.empty(max(capacity, self.n), self._buffer.dtype)
-        fresh[: self.n] = self._buffer[: self.n]
+        fresh[: self.n] = self._buffer[: self.n]  # empty pages cost nothing until they are written
         self._buffer, self._owned, self._shared = fresh, True, 0

@@ -19,5 +19,5 @@ def merged(old: R | None, new: R) -> R:
     if isinstance(new, ItemRecord) and new.extra is not None:
         before = old.extra if isinstance(old, ItemRecord) else None
         values["extra"] = {key: value for key, value in {**(before or {}), **new.extra}.items() if value is not None}
-    cleared = {name: None for name, value in values.items() if value == "" and name != "id"}
-    return msgspec.structs.replace(new, **{**values, **cleared})
+    values.update({name: None for name, value in values.items() if value == "" and name != "id"})
+    return type(new)(**values)

@@ -65,7 +65,9 @@ class SqliteNames:
 
     def name(self, dense: int) -> str:
         """The external id; NotFound for an id never given."""
-        return self.all(np.array([dense], np.int32))[0]
+        if not 0 <= dense < len(self._table):
+            raise NotFound(f"no name has the dense id {dense}")
+        return self._table.one(dense)
 
     def all(self, dense: Int32) -> list[str]:
         """The external ids of many; NotFound for an id never given."""

@@ -7,20 +7,33 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable
 
+import msgspec
+
 from segue.core.records import ItemRecord
 from segue.storage.metadata.database import Database, Transaction
 
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"[^\W_]+")
+APOSTROPHES = str.maketrans({"'": None, "\u2019": None})
 MOST_WORDS = 12
+BATCH = 10_000
+CREATE = "CREATE VIRTUAL TABLE words USING fts5(title, artist, content='', prefix='2', tokenize='unicode61')"
 POOL = 400
 """Matches looked at for each way of asking: bounds the time of a word that half of the songs hold."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as the index has them: without case and marks, at most 12."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return WORD.findall(plain.replace("_", " "))[:MOST_WORDS]
+    """The words of a text as they are indexed: without case, marks and apostrophes."""
+    if text.isascii():
+        folded = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKD", text.casefold()).casefold()
+        folded = "".join(letter for letter in folded if not unicodedata.combining(letter))
+    return WORD.findall(folded.translate(APOSTROPHES))
+
+
+def holds(wanted: list[str], present: list[str]) -> bool:
+    """Whether all wanted words are present, the last perhaps as the beginning of one."""
+    return all(word in present for word in wanted[:-1]) and any(word.startswith(wanted[-1]) for word in present)
 
 
 class SearchIndex:
@@ -31,6 +44,8 @@ class SearchIndex:
         with database.write() as transaction:
             known = transaction.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
             self._indexed = known is not None or self._found(transaction)
+            if known is None and self._indexed:
+                self._fill(transaction)
 
     def update(self, transaction: Transaction, changes: Iterable[tuple[int, ItemRecord | None, ItemRecord]]) -> None:
         """Index items: (dense id, what it was or None, what it is now)."""
@@ -48,22 +63,24 @@ class SearchIndex:
         transaction.executemany("INSERT INTO words(words, rowid, title, artist) VALUES ('delete', ?, ?, ?)", gone)
         transaction.executemany("INSERT INTO words(rowid, title, artist) VALUES (?, ?, ?)", fresh)
 
-    def find(self, text: str, pool: int = POOL) -> list[int]:
-        """Dense ids of items that hold all the words (the last may be the beginning of one), in no order; at most 2 * pool."""
-        wanted = words(text)
+    def find(self, wanted: list[str], pool: int = POOL) -> list[int]:
+        """Dense ids of items that may hold all the words (the last as the beginning of one), unordered; at most 2 * pool."""
         if not wanted:
             return []
         connection = self._database.reader()
         if not self._indexed:
             return self._scan(connection, wanted, pool)
-        quoted = [f'"{word}"' for word in wanted]
-        whole = " ".join(wanted)
-        asked = [f'title : ^ "{whole}" *', f"{' AND '.join(quoted)} *"]
-        found: dict[int, None] = {}
+        asked = [f'title : ^ "{" ".join(wanted)}" *']
+        if len(wanted) > 1 and len(wanted[-1]) == 1:
+            wanted = wanted[:-1]  # the beginning of half of all words narrows nothing down
+            asked.append(" AND ".join(f'"{word}"' for word in wanted))
+        else:
+            asked.append(" AND ".join(f'"{word}"' for word in wanted) + " *")
+        found: set[int] = set()
         for question in asked:
             rows = connection.execute("SELECT rowid FROM words WHERE words MATCH ? LIMIT ?", (question, pool))
-            found.update((dense, None) for (dense,) in rows)
-        return list(found)
+            found.update(dense for (dense,) in rows)
+        return sorted(found)
 
     @staticmethod
     def _scan(connection: sqlite3.Connection, wanted: list[str], pool: int) -> list[int]:
@@ -71,21 +88,23 @@ class SearchIndex:
         query = f"SELECT dense FROM items WHERE {clauses} LIMIT ?"
         return [dense for (dense,) in connection.execute(query, [*(f"%{word}%" for word in wanted), pool])]
 
+    def _fill(self, transaction: Transaction) -> None:
+        """Index what was put while there was no index."""
+        rows = transaction.execute("SELECT dense, json FROM items ORDER BY dense")
+        while chunk := rows.fetchmany(BATCH):
+            records = ((dense, None, msgspec.json.decode(text, type=ItemRecord)) for dense, text in chunk)
+            self.update(transaction, records)
+
     @staticmethod
     def _found(transaction: Transaction) -> bool:
         try:
-            transaction.execute(
-                "CREATE VIRTUAL TABLE words USING fts5(title, artist, content='', detail=full, "
-                'tokenize="unicode61 remove_diacritics 2")'
-            )
+            transaction.execute(CREATE)
         except sqlite3.OperationalError:
             return False
-        transaction.execute(
-            "INSERT INTO words(rowid, title, artist) SELECT dense, coalesce(json_extract(json, '$.title'), ''), "
-            "coalesce(json_extract(json, '$.artist'), '') FROM items"
-        )
         return True
 
 
 def _texts(record: ItemRecord | None) -> tuple[str, str]:
-    return (record.title or "", record.artist or "") if record is not None else ("", "")
+    if record is None:
+        return "", ""
+    return " ".join(words(record.title or "")), " ".join(words(record.artist or ""))

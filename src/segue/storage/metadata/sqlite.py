@@ -17,7 +17,7 @@ from segue.storage.metadata.columns import MOST_REGIONS, ItemColumns, ItemRows, 
 from segue.storage.metadata.database import Database, Transaction
 from segue.storage.metadata.merge import merged
 from segue.storage.metadata.names import SqliteNames
-from segue.storage.metadata.search import SearchIndex, words
+from segue.storage.metadata.search import MOST_WORDS, SearchIndex, holds, words
 
 KINDS = ("users", "items", "artists", "albums", "tags", "regions", "devices")
 """The place of a kind is its number in the database: append new ones, never reorder."""
@@ -121,18 +121,21 @@ class SqliteCatalogue:
     def search(self, text: str, limit: int) -> Int32:
         """Items whose title and artist hold all the words (the last may be a beginning), best first; (k,) with k <= limit.
 
-        Best: the title is what was asked for, then begins with it, then holds it; then the shorter title, then the smaller id.
+        Best: the title is what was asked for, then begins with it, then holds it; then a last word that is whole, then the
+        shorter title, then the smaller id. Case, marks and apostrophes do not matter.
         Of a word that very many items hold, only the first few hundred are compared.
         """
-        wanted, found = words(text), self._search.find(text)
+        wanted = words(text)[:MOST_WORDS]
         asked = " ".join(wanted)
+        found = self._search.find(wanted)
         ranked = []
         for dense, (title, artist) in zip(found, self.titles(np.array(found, np.int32)), strict=True):
-            of_title, of_both = words(title), set(words(f"{title} {artist}"))
-            plain = " ".join(of_title)
-            whole = sum(word in of_both for word in wanted)
-            place = 0 if plain == asked else 1 if plain.startswith(asked) else 2 if asked in plain else 3
-            ranked.append((place, -whole, len(plain), dense))
+            of_title = words(title)
+            present = [*of_title, *words(artist)]
+            if holds(wanted, present):
+                plain = " ".join(of_title)
+                place = 0 if plain == asked else 1 if plain.startswith(asked) else 2 if asked in plain else 3
+                ranked.append((place, wanted[-1] not in present, len(plain), dense))
         return np.array([dense for *_, dense in sorted(ranked)[: max(limit, 0)]], np.int32)
 
     def refresh(self) -> None:

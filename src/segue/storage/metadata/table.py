@@ -132,6 +132,12 @@ class NameTable:
         starts = np.where(dense > 0, ends[dense - 1], 0)
         return unpack(blob, starts.tolist(), ends[dense].tolist())
 
+    def one(self, dense: int) -> str:
+        """The name of one dense id, which must be below len."""
+        _, ends, blob = self._seen
+        start = int(ends[dense - 1]) if dense else 0
+        return blob[start : int(ends[dense])].tobytes().decode("utf-8", "surrogatepass")
+
     def arrays(self) -> Arrays:
         """Everything as arrays: `load` takes them back without reading a name."""
         slots, ends, blob = self._seen

@@ -32,12 +32,12 @@ class Works:
     def set(self, rows: Int32, keys: Sequence[str]) -> None:
         """Give items (distinct, below n) their keys; "" is a work of its own. Linear in n only if a group is renamed."""
         group = self._groups(keys)
-        old = self._group.view()[rows]
+        old = self._group.peek()[rows]
         moved = old != group
         rows, group, old = rows[moved], group[moved], old[moved]
         if not len(rows):
             return
-        first = self._first.view()
+        first = self._first.peek()
         left, joined = old != MISSING, group != MISSING
         renamed = np.unique(old[left][first[old[left]] == rows[left]])  # groups that lost the item that named them
         self._group.set(rows, group)
@@ -49,7 +49,7 @@ class Works:
         if len(renamed):
             self._rename(renamed)
         self.work.set(rows[~joined], rows[~joined])
-        self.work.set(rows[joined], self._first.view()[places])
+        self.work.set(rows[joined], self._first.peek()[places])
 
     def arrays(self) -> Arrays:
         """Everything as arrays."""
@@ -74,7 +74,7 @@ class Works:
 
     def _rename(self, groups: Int32) -> None:
         """Find the smallest member of each group again, and tell all members: one pass over the items."""
-        group, chosen = self._group.view(), np.zeros(self._first.n + 1, np.bool_)  # the last place is for MISSING
+        group, chosen = self._group.peek(), np.zeros(self._first.n + 1, np.bool_)  # the last place is for MISSING
         chosen[groups] = True
         members = np.flatnonzero(chosen[group]).astype(np.int32)
         lowest = np.full(self._first.n, NOBODY, np.int32)
