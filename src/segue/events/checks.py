@@ -41,6 +41,18 @@ def name_error(kind: str, text: str) -> str | None:
     return None
 
 
+def all_names(kind: str, values: list[str]) -> bool:
+    """Whether every text can name a user, item ...: a fast test over all at once; False means that each must be looked at."""
+    together = "".join(values)
+    return (
+        (together.isprintable() or together.replace("\t", " ").isprintable())
+        and max(map(len, values), default=1) <= NAME_LIMIT
+        and min(map(len, values), default=1) > 0
+        and not (kind == "user" and "@" in together)
+        and (" " not in together or not any(map(str.isspace, values)))
+    )
+
+
 def user_error(text: str) -> str | None:
     """Why the text cannot be a user id; e-mail addresses are refused, because ids are stored and shown."""
     if "@" in text and _EMAIL.fullmatch(text.strip()):

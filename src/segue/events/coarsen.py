@@ -131,6 +131,15 @@ def band_of(age: float | None, band: str | None, born: str | None, now: int) -> 
     return None if born is None else band_of_birth(born, now)
 
 
+def region_error(text: str) -> str | None:
+    """What region_name has against the text; None when it can be stored."""
+    try:
+        region_name(text)
+    except BadInput as error:
+        return error.detail
+    return None
+
+
 def refuse_personal(fields: Mapping[str, object]) -> None:
     """BadInput when a field is one that points at a person: names, e-mail and postal addresses, phone numbers, IPs."""
     for field in fields:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from segue.core.clock import DAY_MS, EARLIEST_MS, FUTURE_SLACK_MS, iso, parse_time
 from segue.core.hashing import hash64
 from segue.core.types import MISSING, Bool, Int64
-from segue.events.checks import cleaned, masked, name_error, normalize, shorten, user_error
+from segue.events.checks import all_names, cleaned, masked, name_error, normalize, shorten, user_error
+from segue.events.coarsen import region_error
 from segue.events.importers.batch import Coded, Rejected
 from segue.events.importers.files import Raw
 from segue.events.importers.mapping import ROW, Column
@@ -94,7 +95,12 @@ class Frame:
         return without_none(coded.codes, values)
 
     def _check_names(self, coded: Coded, field: str) -> None:
-        errors = [user_error(v) if field == "user" else name_error(field, v) for v in coded.values]
+        if field != "region" and all_names(field, coded.values):
+            return
+        errors = [
+            region_error(v) if field == "region" else user_error(v) if field == "user" else name_error(field, v)
+            for v in coded.values
+        ]
         if any(errors):
             wrong = np.array([e is not None for e in errors], np.bool_)
             self.flag(coded.spread(wrong, 0).astype(np.bool_), lambda row: str(errors[int(coded.codes[row])]))

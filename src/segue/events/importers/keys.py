@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.hashing import hash64
-from segue.core.types import Int64, UInt64
+from segue.core.types import Int32, Int64, UInt64
 from segue.events.importers.batch import Coded, EventColumns
 
 GENERATION = 1 << 22
@@ -148,14 +148,38 @@ class Repeats:
         self._table, self._counts = table, counts
 
 
-def event_keys(events: EventColumns, repeats: Repeats) -> tuple[UInt64, UInt64, UInt64]:
-    """(key_hi, key_lo, body) of each event, (n,) uint64.
+class NameHashes:
+    """hash128 of names by their dense id: each name is hashed once a run, 16 bytes are kept of it."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros((0, 2), np.uint64)
+
+    def of(self, values: Sequence[str], dense: Int32) -> UInt64:
+        """The hashes of names, (k, 2); dense[i] is the id of values[i]."""
+        top = int(dense.max(initial=-1)) + 1
+        if top > len(self._table):
+            grown = np.zeros((max(top, 2 * len(self._table)), 2), np.uint64)
+            grown[: len(self._table)] = self._table
+            self._table = grown
+        found: UInt64 = self._table[dense]
+        missing = np.flatnonzero((found == 0).all(axis=1))
+        if len(missing):
+            found[missing] = hashes([values[i] for i in missing.tolist()])
+            self._table[dense[missing]] = found[missing]
+        return found
+
+
+def event_keys(
+    events: EventColumns, repeats: Repeats, users: UInt64 | None = None, items: UInt64 | None = None
+) -> tuple[UInt64, UInt64, UInt64]:
+    """(key_hi, key_lo, body) of each event, (n,) uint64; `users` and `items` are the hashes of their values where known.
 
     With an event id the key is core.hashing.hash128 of it. Without, it is a splitmix64 chain, one for each half, over
     user, item, action, at, position, session, search words and the number of the repeat; names enter by their blake2b-128.
     The body is such a chain over everything else and over the content too: an id used for another event is a conflict.
     """
-    names = [(c, hashes(c.values)) for c in (events.user, events.item, events.session)]
+    given = ((events.user, users), (events.item, items), (events.session, None))
+    names = [(c, hashes(c.values) if table is None else table) for c, table in given]
     words = np.zeros(len(events), np.uint64)
     for place, text in events.texts.items():
         words[place] = hash64(text)
@@ -168,8 +192,8 @@ def event_keys(events: EventColumns, repeats: Repeats) -> tuple[UInt64, UInt64, 
     body = chain(_BODY, [hi, *facts, *floats])
     hi, lo = mix(hi + (number + np.uint64(1)) * _GAMMA), mix(lo + (number + np.uint64(1)) * _GAMMA)
     if events.event_id.values:
-        given = events.event_id.codes >= 0
-        table = hashes(events.event_id.values)
-        hi[given] = rows_of(events.event_id, table[:, 0])[given]
-        lo[given] = rows_of(events.event_id, table[:, 1])[given]
+        known = events.event_id.codes >= 0
+        ids = hashes(events.event_id.values)
+        hi[known] = rows_of(events.event_id, ids[:, 0])[known]
+        lo[known] = rows_of(events.event_id, ids[:, 1])[known]
     return hi, lo, body

@@ -13,12 +13,12 @@ import numpy as np
 
 from segue.core.errors import BadInput
 from segue.core.hashing import hash64, request_number
-from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Appended, Catalogue, Names
+from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Appended, Catalogue
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import EVENT, MISSING, Events
 from segue.events.checks import POSITION_LIMIT
-from segue.events.importers.batch import Coded, EventColumns, ImportBatch
-from segue.events.importers.keys import Repeats, event_keys, hashes64, rows_of
+from segue.events.importers.batch import EventColumns, ImportBatch
+from segue.events.importers.keys import NameHashes, Repeats, event_keys, hashes64, rows_of
 
 CHUNK_ROWS = 65_536
 HOPELESS_ROWS = 100_000
@@ -94,6 +94,7 @@ class _Sink:
         self.waiting = 0
         self.known: set[int] = set()
         self.first_reason = ""
+        self.user_hashes, self.item_hashes = NameHashes(), NameHashes()
         self.rejected: IO[bytes] = rejected_path.open("wb")
 
     def close(self) -> None:
@@ -144,13 +145,17 @@ class _Sink:
 
     def _events(self, columns: EventColumns, repeats: Repeats) -> Events:
         events = np.zeros(len(columns), EVENT)
-        events["key_hi"], events["key_lo"], events["body"] = event_keys(columns, repeats)
         catalogue = self.catalogue
+        dense = {}
         for name, coded, names in (
             ("user", columns.user, catalogue.users), ("item", columns.item, catalogue.items),
             ("region", columns.region, catalogue.regions), ("device", columns.device, catalogue.devices),
         ):  # fmt: skip
-            events[name] = _dense(coded, names)
+            dense[name] = names.intern(coded.values) if coded.values else np.zeros(0, np.int32)
+            events[name] = np.append(dense[name], np.int32(MISSING))[coded.codes]
+        users = self.user_hashes.of(columns.user.values, dense["user"])
+        items = self.item_hashes.of(columns.item.values, dense["item"])
+        events["key_hi"], events["key_lo"], events["body"] = event_keys(columns, repeats, users, items)
         for name in ("at", "action", "played_s", "duration_s", "value"):
             events[name] = getattr(columns, name)
         events["position"] = np.minimum(columns.position, POSITION_LIMIT)
@@ -184,8 +189,3 @@ class _Sink:
                 "listenbrainz, lastfm, spotify, movielens or table, or describe the columns with --mapping FILE; "
                 f"every row is in {self.rejected_path.name}"
             )
-
-
-def _dense(coded: Coded, names: Names) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    dense = names.intern(coded.values) if coded.values else np.zeros(0, np.int32)
-    return np.append(dense, np.int32(MISSING))[coded.codes].astype(np.int32)
