@@ -90,12 +90,19 @@ export class Outbox {
 
   /** Send what waits; true when nothing is left. Never rejects. */
   flush() {
-    this.sending ??= this.#send().finally(() => (this.sending = null));
+    if (!this.waiting.length) return Promise.resolve(true);
+    this.sending ??= this.#send();
     return this.sending;
   }
 
   async #send() {
     clearTimeout(this.timer);
+    const done = await this.#empty();
+    this.sending = null; // in the same step as the last look at what waits: nothing can slip between
+    return done;
+  }
+
+  async #empty() {
     while (this.waiting.length) {
       const batch = this.waiting.slice(0, BATCH);
       try {

@@ -30,6 +30,15 @@ function toast(text) {
   quiet = setTimeout(() => $("toast").classList.remove("shown"), 3200);
 }
 
+let fading = 0;
+/** Say beside the tabs how much of the queue a press has changed. */
+function changed(n) {
+  clearTimeout(fading);
+  $("changed").textContent = `${n} changed`;
+  $("changed").classList.add("shown");
+  fading = setTimeout(() => $("changed").classList.remove("shown"), 4000);
+}
+
 function keyForm() {
   const input = h("input", { type: "password", class: "filter", "aria-label": "API key", placeholder: "API key", autocomplete: "off" });
   return h("form", { class: "banner-key", onsubmit: (event) => {
@@ -138,7 +147,7 @@ function wireRadio() {
   on("queue", () => {
     showQueue(radio);
     const n = radio.added.size;
-    if (n) toast(n === 1 ? "One song in the queue is new" : `${n} songs in the queue are new`);
+    if (n) changed(n);
   });
   on("past", () => showPast(radio));
   on("playing", () => showClock(radio));

@@ -20,6 +20,7 @@ export class Radio extends EventTarget {
     });
     this.facts = new Map();
     this.ticket = 0;
+    this.patience = 2000; // ms before an absent server is asked again
     this.aborter = null;
     this.deck.addEventListener("ended", () => this.end("completed"));
     this.#fresh(null);
@@ -143,6 +144,7 @@ export class Radio extends EventTarget {
   async refresh() {
     if (!this.listener) return;
     const ticket = ++this.ticket;
+    clearTimeout(this.again);
     this.aborter?.abort();
     this.aborter = new AbortController();
     this.#say("busy", true);
@@ -150,9 +152,13 @@ export class Radio extends EventTarget {
       await this.outbox.flush();
       if (ticket !== this.ticket) return;
       this.#take(await call("POST", "/v1/recommendations", this.#question(), this.aborter.signal));
+      this.patience = 2000;
       this.#say("trouble", null);
     } catch (problem) {
-      if (problem.name !== "AbortError" && ticket === this.ticket) this.#say("trouble", problem);
+      if (problem.name === "AbortError" || ticket !== this.ticket) return;
+      this.#say("trouble", problem);
+      if (problem.offline || problem.status >= 500) this.again = setTimeout(() => this.refresh(), this.patience);
+      this.patience = Math.min(this.patience * 2, 60_000);
     } finally {
       if (ticket === this.ticket) this.#say("busy", false);
     }
@@ -183,6 +189,7 @@ export class Radio extends EventTarget {
     this.#say("queue");
     if (this.now) {
       this.#event("started", this.now);
+      this.outbox.flush();
       this.#load(this.now);
     } else {
       this.deck.load(0);

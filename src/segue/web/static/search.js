@@ -4,6 +4,9 @@ import { $, h, icon } from "./dom.js";
 import { cover } from "./covers.js";
 import { call } from "./net.js";
 
+/** Whether a word of the text starts with what was typed. */
+const starts = (text, fold) => Boolean(text) && ` ${text.toLocaleLowerCase()}`.includes(` ${fold}`);
+
 const KINDS = { items: "Song", artists: "Artist", tags: "Tag" };
 
 /** Wire the search box: choosing a row tunes the radio. `about` is a function that gives GET /v1/about's answer. */
@@ -57,8 +60,8 @@ export function searchBox(radio, about) {
       const { items } = await call("GET", `/v1/search?q=${encodeURIComponent(words)}&limit=8`);
       if (mine !== ticket) return;
       const names = new Set([...items.map((song) => song.artist), ...(facts?.artists ?? []).map((artist) => artist.name)]);
-      const artists = [...names].filter((name) => name?.toLocaleLowerCase().includes(fold)).slice(0, 3);
-      const tags = (facts?.tags ?? []).filter((tag) => tag.toLocaleLowerCase().includes(fold)).slice(0, 3);
+      const artists = [...names].filter((name) => starts(name, fold)).slice(0, 3);
+      const tags = (facts?.tags ?? []).filter((tag) => starts(tag, fold)).slice(0, 3);
       const found = [
         ...artists.map((name) => ({ kind: "artists", value: name, label: name, note: KINDS.artists })),
         ...tags.map((tag) => ({ kind: "tags", value: tag, label: tag, note: KINDS.tags })),

@@ -4,7 +4,8 @@ import { $, h, randomId } from "./dom.js";
 import { face } from "./covers.js";
 import { call } from "./net.js";
 
-const MOST = 8;
+const MOST = 8; // favourites
+const FIRST = 6; // people shown before the others are asked for
 
 function chip(text, group, picked, changed) {
   const node = h("button", { type: "button", class: "chip pick", "aria-pressed": String(picked.has(text)), "data-text": text.toLocaleLowerCase(), dir: "auto" }, text);
@@ -26,13 +27,13 @@ function oneOf(name, options, legend) {
 const ageOf = (band) => (band ? Number.parseInt(band, 10) + 2 : undefined);
 
 function describe(user) {
-  return [user.region, user.age_band, (user.tags ?? []).slice(0, 3).join(", ")].filter(Boolean).join(" · ");
+  return [user.region, user.age_band?.replace("-", "\u2013"), (user.tags ?? []).slice(0, 3).join(", ")].filter(Boolean).join(" · ");
 }
 
 function townsfolk(about, choose) {
-  const cards = about.sample_listeners.map((id) => {
+  const cards = about.sample_listeners.map((id, i) => {
     const note = h("span", { class: "song-artist", dir: "auto" }, "somebody from town");
-    const card = h("button", { type: "button", class: "person" }, h("span", { class: "thumb round-thumb" }, face(id)),
+    const card = h("button", { type: "button", class: "person", hidden: i >= FIRST }, h("span", { class: "thumb round-thumb" }, face(id)),
       h("span", { class: "song-words" }, h("span", { class: "song-title", dir: "auto" }, id), note));
     const known = call("GET", `/v1/users/${encodeURIComponent(id)}`).then((user) => {
       const words = describe(user);
@@ -42,7 +43,12 @@ function townsfolk(about, choose) {
     card.addEventListener("click", async () => choose({ id, region: (await known).region ?? undefined }));
     return card;
   });
-  return h("div", { class: "people" }, cards);
+  const more = h("button", { type: "button", class: "link", hidden: cards.length <= FIRST, onclick: () => {
+    cards.forEach((card) => (card.hidden = false));
+    more.hidden = true;
+    cards[FIRST].focus();
+  } }, "More people");
+  return h("div", {}, h("div", { class: "people" }, cards), more);
 }
 
 function favourites(about) {
@@ -92,7 +98,7 @@ export function chooseListener(radio, about, first = false) {
   };
   const parts = [
     h("header", { class: "sheet-head" },
-      h("h2", { id: "setup-title" }, first ? "Who is listening?" : "Change the listener"),
+      h("h2", { id: "setup-title", tabindex: -1, autofocus: true }, first ? "Who is listening?" : "Change the listener"),
       first ? h("p", {}, "A radio that learns from every finish and every skip. Borrow somebody's ears, or bring your own.") : null,
       h("button", { type: "button", class: "round quiet sheet-close", "aria-label": "Close", onclick: () => sheet.close() }, "×")),
   ];
