@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from segue.events.ingest import Ingest
 from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
-from segue.serving.query import QueryMaker
+from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.training import nightly
 from segue.training.registry import Registry, ranker_of
@@ -292,15 +293,30 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
     counters.gauge("state_applied_seq", "Newest event folded into the online state.", lambda: float(home.state.applied))
     counters.gauge("users", "Users known.", lambda: float(len(home.catalogue.users)))
     counters.gauge("items", "Items known.", lambda: float(len(home.catalogue.items)))
+    recommender = home.recommender(counters)
+    warm(home, recommender, recommender.model)
     return Service(
         catalogue=home.catalogue,
         state=home.state,
         writer=home.ingest(),
         maker=home.maker(),
-        recommender=home.recommender(counters),
+        recommender=recommender,
         counters=counters,
         keys=api_keys,
     )
+
+
+def warm(home: Home, recommender: Recommender, model: Model) -> None:
+    """Put some listeners' questions to a model before it serves, so that no listener waits for a page or a kernel."""
+    maker = home.maker()
+    names = home.catalogue.users.all(np.arange(min(len(home.catalogue.users), 20), dtype=np.int32))
+    now = time.time_ns() // 1_000_000
+    for user in ("", *names):
+        query, _ = maker.make(RecommendIn(user=user, discovery=0.5), now, now)
+        for source in model.sources:
+            with suppress(Exception):  # a source that fails here fails in service too, where it is counted
+                source.retrieve(query, recommender.per_source)
+    recommender.try_out(query, model)
 
 
 def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:

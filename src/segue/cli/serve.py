@@ -114,7 +114,9 @@ def _refresh(home: wiring.Home, service: Any) -> None:
     home.catalogue.refresh()
     version = home.registry().version()
     if version != service.recommender.model.versions.get("bundle") and version is not None:
-        service.recommender.swap(home.model())
+        model = home.model()
+        wiring.warm(home, service.recommender, model)
+        service.recommender.swap(model)
         service.counters.count("swaps", "bundle")
         ERR.print(f"now serving model {version}", highlight=False, markup=False)
 

@@ -19,8 +19,8 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "user_knn": 0.6,
         "artist": 0.5,
         "sound": 0.5,
-        "fresh": 0.3,
-        "popular": 0.2,
+        "popular": 0.3,
+        "fresh": 0.2,
     }
 )
 """What is near the session outweighs long-term taste, which outweighs what everybody plays."""

@@ -57,6 +57,8 @@ class Explainer:
                 return self._because(query, cause)
             if name == "artist":
                 return f"more from {self._artist(item)}"
+            if name == "fresh":
+                return "new, and close to what you play" if len(query.recent) else "new here"
             if name in _WORDS:
                 return _WORDS[name]
             if name == "popular":
@@ -84,7 +86,6 @@ _WORDS = {
     "session_knn": "where sessions like yours went next",
     "user_knn": "listeners with your taste play it",
     "cooccurrence": "often played next to what you just heard",
-    "fresh": "new, and close to what you play",
     "onboarding": "a favourite among fans of what you chose",
     "sound": "sounds like what you just heard",
 }

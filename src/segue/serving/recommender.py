@@ -18,7 +18,7 @@ from segue.core.types import MISSING, Candidates, Exposure, Float32, Items, Quer
 from segue.serving.explanations import Explainer, loudest
 from segue.serving.gathering import Count, Gatherer, merge
 
-IMPERSONAL = frozenset({"popular"})
+IMPERSONAL = frozenset({"popular", "fresh"})
 """Sources whose evidence alone does not make an answer personal."""
 GATHER_SHARE = 0.6
 """Share of the deadline that the sources may use; the rest is for ranking, the log and the way back."""
@@ -77,7 +77,7 @@ class Recommender:
         self.model = model
         self._stages, self._catalogue, self._state, self._count = stages, catalogue, state, count
         self._key = key
-        self._per_source, self._budget_s = per_source, deadline_ms * GATHER_SHARE / 1000
+        self.per_source, self._budget_s = per_source, deadline_ms * GATHER_SHARE / 1000
         self._gatherer = Gatherer(count)
         self._explainer = Explainer(catalogue)
         self._last: OrderedDict[int, tuple[NDArray[np.int32], Float32]] = OrderedDict()
@@ -86,6 +86,15 @@ class Recommender:
     def swap(self, model: Model) -> None:
         """Serve another model from the next request on."""
         self.model = model
+
+    def try_out(self, query: Query, model: Model) -> Exposure | None:
+        """The answer of a model that does not serve yet, without a deadline: raises what the stages raise."""
+        answers = [source.retrieve(query, self.per_source) for source in model.sources]
+        candidates = self._filtered(query, merge([source.name for source in model.sources], answers))
+        if not len(candidates):
+            return None
+        rows = model.rows(query, candidates)
+        return self._exposure(query, model, candidates, "personal", model.ranker.score(query, candidates, rows), rows)
 
     def close(self) -> None:
         """Let the workers go."""
@@ -108,7 +117,7 @@ class Recommender:
         return self._exposure(query, model, Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), ()), "global")
 
     def _personal(self, query: Query, model: Model) -> Exposure | None:
-        candidates = self._gatherer.gather(model.sources, query, self._per_source, self._budget_s)
+        candidates = self._gatherer.gather(model.sources, query, self.per_source, self._budget_s)
         candidates = self._filtered(query, candidates)
         if len(candidates) < query.limit:
             candidates = self._filled_up(query, candidates)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from segue.core.errors import BadInput, NotFound, NotReady, SegueError
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder().encode
 MAX_BODY = 16 * 1024 * 1024
 TITLES = {
     400: "Bad request",
