@@ -253,4 +253,4 @@ class History:
 
     def user_ptr(self) -> Int64:
         """Row offsets of users: rows of user u are user_ptr[u]:user_ptr[u + 1]; (n_users + 1,) int64."""
-        return np.searchsorted(self.user, np.arange(self.n_users + 1)).astype(np.int64)
+        return np.searchsorted(self.user, np.arange(self.n_users + 1, dtype=np.int32)).astype(np.int64)

@@ -37,7 +37,12 @@ def choose_cut(history: History, *, test_ms: int, trained_to: int | None, least_
     return cut * 1000
 
 
-def opponent_kind(champion: Bundle | None, cut: int, ranker: str, hyperparameters: Mapping[str, Mapping[str, object]]) -> str:
+def opponent_kind(
+    champion: Bundle | None,
+    cut: int,
+    recipe: tuple[str, list[str]],
+    hyperparameters: Mapping[str, Mapping[str, object]],
+) -> str:
     """How a champion can be measured soundly on what lies after the cut.
 
     "as it is" if nothing after the cut was in its training; to measure it on days that it has learned from would flatter
@@ -49,18 +54,18 @@ def opponent_kind(champion: Bundle | None, cut: int, ranker: str, hyperparameter
     if champion.manifest["data"]["to_ms"] <= cut:
         return "as it is"
     theirs = champion.manifest["hyperparameters"]
-    same = champion.manifest["ranker"] == ranker and set(theirs) == set(hyperparameters)
-    if same and all(_plain(theirs[name]) == _plain(hyperparameters[name]) for name in theirs):
+    same = champion.manifest["ranker"] == recipe[0] and champion.manifest["sources"] == recipe[1]
+    if same and all(plain_json(theirs.get(name)) == plain_json(ours) for name, ours in hyperparameters.items()):
         return "same recipe"
     return "refit"
 
 
-def _plain(value: object) -> object:
+def plain_json(value: object) -> object:
     """Tuples as lists, as they come back out of JSON."""
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain_json(one) for one in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain_json(one) for key, one in value.items()}
     return value
 
 

@@ -190,3 +190,8 @@ def unpark(folder: Path, facts: Items, *, n_users: int, now: int) -> History:
     """The history that was parked there."""
     columns = {name: np.load(folder / f"{name}.npy") for name in _PARKED}
     return History(n_users=n_users, n_items=len(facts), now=now, facts=facts, **columns)
+
+
+def mapped(folder: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a parked history, memory-mapped: for reading a few users without loading the rest."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARKED}

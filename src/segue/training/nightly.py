@@ -18,7 +18,7 @@ from segue.core.types import Arrays, History
 from segue.training.contest import figures, verdict
 from segue.training.dataset import build_history, park, unpark
 from segue.training.recipe import Night, Recipe, Settings
-from segue.training.registry import RANKER, Registry, hyperparameters, ranker_of
+from segue.training.registry import RANKER, Registry, features_of, hyperparameters, ranker_of
 from segue.training.report import Meter, NightReport, Progress, Quiet
 from segue.training.trial import Trial, run_trial
 
@@ -50,8 +50,10 @@ def run_night(
             data = _dataset(night, log, now)
         trial = run_trial(night, now)
         models = _on_everything(night, now)
-        if trial.learned is not None:
-            models[f"{RANKER}{trial.ranker}"] = trial.learned
+        name = trial.choice.ranker.name
+        if trial.choice.learned is not None:
+            models[f"{RANKER}{name}"] = trial.choice.learned
+            night.hyperparameters[f"{RANKER}{name}"] = hyperparameters(trial.choice.ranker)
         with meter.phase("store"):
             version = registry.put(models, _manifest(night, trial, data))
         promoted, reason = verdict(trial.opponent, trial.comparisons, least_users=settings.least_users, force=settings.force)
@@ -65,8 +67,8 @@ def run_night(
         opponent=trial.opponent,
         seed=settings.seed,
         data=data | trial.counts,
-        ranker=trial.ranker,
-        ranker_reason=trial.ranker_reason,
+        ranker=name,
+        ranker_reason=trial.choice.reason,
         figures=figures(trial.values, settings.seed),
         comparisons=trial.comparisons,
         hyperparameters=night.hyperparameters,
@@ -144,8 +146,10 @@ def _manifest(night: Night, trial: Trial, data: dict[str, int]) -> dict[str, obj
         "format": 1,
         "seed": night.settings.seed,
         "data": data | trial.counts,
-        "ranker": trial.ranker,
-        "ranker_reason": trial.ranker_reason,
+        "sources": list(night.recipe.sources),
+        "ranker": trial.choice.ranker.name,
+        "ranker_reason": trial.choice.reason,
+        "ranker_facts": trial.choice.facts,
         "hyperparameters": night.hyperparameters,
         "figures": figures(trial.values, night.settings.seed),
         "opponent": trial.opponent,
@@ -168,4 +172,4 @@ def _workspace(parent: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-__all__ = ["Recipe", "Settings", "ranker_of", "run_night"]
+__all__ = ["Recipe", "Settings", "features_of", "ranker_of", "run_night"]

@@ -21,12 +21,14 @@ DAY_MS = 86_400_000
 class Recipe:
     """What the night trains: a factory for each source (its class, or a partial of it), and the ranker that joins them.
 
+    `learned` is a ranker to be fitted as well (learning.LearnedRanker); it takes over only where it proves itself.
     `live` names sources that answer from the online state. That state knows the held-out days, so on the cut the most
     played songs before it stand in for them; they are fitted on everything like the others.
     """
 
     sources: Mapping[str, Factory]
     ranker: Factory
+    learned: Factory | None = None
     live: frozenset[str] = frozenset({"popular"})
 
 
@@ -38,6 +40,7 @@ class Settings:
     test_ms: int = 2 * DAY_MS
     test_users: int = 2000
     least_users: int = 50  # a test on fewer is called weak
+    least_examples: int = 100  # of a kind, for a ranker to learn from
     per_source: int = 120  # items that each source is asked for, as by day
     k: int = 20
     seed: int = 0

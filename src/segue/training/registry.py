@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from segue.core.errors import NotFound, NotReady
 from segue.core.ports import ArtifactStore
 from segue.core.stages import CandidateSource, Ranker, Trainable
-from segue.core.types import Arrays
+from segue.core.types import Arrays, Int32
+from segue.features.compute import Features
 
 BUNDLE = "radio"
 RANKER = "ranker."
@@ -57,6 +58,11 @@ def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
     saved = f"{RANKER}{name}"
     ranker: Ranker = bundle.revive(saved, factories[name]) if saved in bundle.arrays else factories[name]()
     return ranker
+
+
+def features_of(bundle: Bundle) -> Features:
+    """The columns that the ranker of a bundle was trained on."""
+    return Features(bundle.manifest["sources"])
 
 
 class Registry:
@@ -106,6 +112,16 @@ class Registry:
             raise NotFound(f"there is no previous version of {self.name!r} to go back to")
         self.store.set_aliases(self.name, {CHAMPION: previous, PREVIOUS: champion})
         return previous
+
+
+def for_some(source: Any, users: Int32) -> Any:
+    """Tell a source that keeps answers for everyone that the next fit is only asked about some users; others ignore it.
+
+    A source may offer `only_for(users)`, which returns self: the trial then skips most of the longest loop of the night.
+    What is learned must not depend on it.
+    """
+    only = getattr(source, "only_for", None)
+    return source if only is None else only(users)
 
 
 def pack(models: Mapping[str, Arrays]) -> Arrays:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,12 @@ class Tasks:
         """Tasks out of one array of relevant items a query."""
         ptr = np.concatenate([[0], np.cumsum([len(r) for r in relevant], dtype=np.int64)]).astype(np.int64)
         return Tasks(queries, ptr, np.concatenate(relevant) if relevant else np.zeros(0, np.int32))
+
+    @staticmethod
+    def joined(parts: Sequence[Tasks]) -> Tasks:
+        """Several tasks one after the other."""
+        queries = [query for part in parts for query in part.queries]
+        return Tasks.of(queries, [part.relevant[a:b] for part in parts for a, b in pairwise(part.ptr.tolist())])
 
 
 def recent_before(history: History, start: int, row: int, session: int) -> Recent:

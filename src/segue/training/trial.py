@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from segue.core.stages import Ranker
-from segue.core.types import Arrays, History, Query, Scored
-from segue.training.contest import choose_cut, compare, opponent_kind
-from segue.training.dataset import Held, split_by_time, unpark
-from segue.training.measure import Answers, MostPlayed, Values, alone, ask, at_random, judge, rank_all
+from segue.core.types import History
+from segue.training.contest import choose_cut, compare, opponent_kind, plain_json
+from segue.training.dataset import split_by_time, unpark
+from segue.training.exam import Choice, Exam, choose_ranker, deciding, judge_radio, plan
+from segue.training.learning import Past, Popular
+from segue.training.measure import Answers, MostPlayed, Values, alone, ask, at_random
 from segue.training.recipe import Night
-from segue.training.registry import Bundle, Factory, hyperparameters
-from segue.training.replay import Tasks, days_ahead, eligible, next_play
+from segue.training.registry import Bundle, for_some, hyperparameters, ranker_of
 from segue.training.report import Comparison
 
 RADIO, MOST_PLAYED, RANDOM, THEIRS = "radio", "most played", "random", "champion"
@@ -27,167 +28,131 @@ class Trial:
 
     counts: dict[str, int]  # cut_ms, held_rows, test_users
     opponent: str
-    ranker: str
-    ranker_reason: str
+    choice: Choice
     values: dict[str, Values] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
-    learned: Arrays | None = None  # what a ranker of the night learned, None for one that learns nothing
-
-
-@dataclass(frozen=True)
-class _Exam:
-    """What is asked: the days after the cut as a whole, and single moments in them."""
-
-    cut: int
-    days: Tasks
-    moments: Tasks
-
-    @property
-    def queries(self) -> list[Query]:
-        """All queries, days first."""
-        return [*self.days.queries, *self.moments.queries]
 
 
 def run_trial(night: Night, now: int) -> Trial:
     """Fit on the cut, measure, and compare with the champion where there is one; the whole history is freed for it."""
     champion = night.champion
     trained_to = None if champion is None else int(champion.manifest["data"]["to_ms"])
-    settings, ranker = night.settings, night.recipe.ranker()
+    settings, plain = night.settings, night.recipe.ranker()
     with night.meter.phase("cut"):
         history = unpark(night.history, night.facts, n_users=night.n_users, now=now)
         cut = choose_cut(history, test_ms=settings.test_ms, trained_to=trained_to, least_users=settings.least_users)
         before, held = split_by_time(history, cut)
-        exam = _examine(night, history, held, cut)
+        exam = plan(night, history, held, cut)
         del history
     counts = {"cut_ms": cut, "held_rows": len(held), "test_users": len(exam.days)}
-    said = "the only ranker of the recipe"
     if len(exam.days) == 0:
         night.notes.append("not evaluated: no listener has plays both before and after the cut")
-        return Trial(counts, "none" if champion is None else "not measured", ranker.name, said)
-    answers = _fit_and_ask(night, before, exam.queries, night.recipe.sources)
+        choice = Choice(plain, "nothing to choose by: not evaluated")
+        return Trial(counts, "none" if champion is None else "not measured", choice)
+    answers = _fit_and_ask(night, before, exam)
     with night.meter.phase("evaluation"):
-        values = _figures(night, before, exam, answers, ranker)
-    opponent = opponent_kind(champion, cut, ranker.name, night.hyperparameters)
+        values = _alone_and_baselines(night, before, exam, answers)
+        past = Past(night.history, night.facts, Popular.of(before), list(night.recipe.sources))
+        values[f"radio by {plain.name}"] = judge_radio(night, exam, answers, plain, past.rows)
+    with night.meter.phase("ranker"):
+        choice = choose_ranker(night, exam, answers, values, past)
+    values = {RADIO: values.pop(f"radio by {choice.ranker.name}")} | values
+    recipe = (choice.ranker.name, list(night.recipe.sources))
+    opponent = opponent_kind(champion, cut, recipe, night.hyperparameters)
     comparisons: list[Comparison] = []
     if champion is not None and opponent in ("as it is", "refit"):
-        values[THEIRS] = _champion_values(night, champion, before, exam, (opponent, answers))
-        comparisons = compare(values[RADIO], values[THEIRS], _deciding(settings.k), settings.seed)
-    return Trial(counts, opponent, ranker.name, said, values, comparisons)
+        match = _Match(night, champion, opponent, choice)
+        values[THEIRS] = match.values(before, exam, answers, past)
+        comparisons = compare(values[RADIO], values[THEIRS], deciding(settings.k), settings.seed)
+    return Trial(counts, opponent, choice, values, comparisons)
 
 
-def _deciding(k: int) -> tuple[str, ...]:
-    """The metrics that promotion hangs on: the days as a whole, and the very next song."""
-    return (f"ndcg@{k}", f"next hit@{k}")
-
-
-def _examine(night: Night, history: History, held: Held, cut: int) -> _Exam:
-    """Tasks of a seeded sample of users."""
-    users = eligible(held, history)
-    rng = night.rng("test users")
-    if len(users) > night.settings.test_users:
-        users = np.sort(rng.choice(users, night.settings.test_users, replace=False))
-    limit = night.settings.k
-    days = days_ahead(history, held, users, cut, limit)
-    return _Exam(cut, days, next_play(history, held, users, limit, rng))
-
-
-def _fit_and_ask(night: Night, before: History, queries: list[Query], factories: Mapping[str, Factory]) -> dict[str, Answers]:
+def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers]:
     """Each source in turn: fitted, asked everything, freed."""
     answers: dict[str, Answers] = {}
-    for name, factory in factories.items():
+    for name, factory in night.recipe.sources.items():
         if name in night.recipe.live:
-            answers[name] = _stand_in(before, queries, night.settings.per_source)
-            night.hyperparameters[name] = hyperparameters(factory())
+            answers[name] = _stand_in(before, len(exam.queries), night.settings.per_source)
             continue
         with night.meter.phase(f"{name}: fit on the cut"):
-            source = factory().fit(before, night.rng(name))
-            night.hyperparameters.setdefault(name, hyperparameters(source))
+            source = for_some(factory(), exam.users).fit(before, night.rng(name))
+            night.hyperparameters[name] = hyperparameters(source)
         with night.meter.phase(f"{name}: questions"):
-            answers[name] = ask(source, queries, night.settings.per_source, night.meter.progress.advance)
+            answers[name] = ask(source, exam.queries, night.settings.per_source, night.meter.progress.advance)
         del source
     return answers
 
 
-def _stand_in(before: History, queries: list[Query], limit: int) -> Answers:
-    """The most played songs before the cut, for a source that answers from the present."""
+def _stand_in(before: History, n: int, limit: int) -> Answers:
+    """The most played songs before the cut, n times, for a source that answers from the present."""
     one = MostPlayed(before).head(limit)
-    items = np.full((len(queries), limit), -1, np.int32)
-    scores = np.full((len(queries), limit), np.nan, np.float32)
+    items = np.full((n, limit), -1, np.int32)
+    scores = np.full((n, limit), np.nan, np.float32)
     items[:, : len(one)] = one.items
     scores[:, : len(one)] = one.scores
     return Answers(items, scores)
 
 
-def _figures(night: Night, before: History, exam: _Exam, answers: Mapping[str, Answers], ranker: Ranker) -> dict[str, Values]:
-    """The radio, each source alone, and the two baselines."""
+def _alone_and_baselines(night: Night, before: History, exam: Exam, answers: Mapping[str, Answers]) -> dict[str, Values]:
+    """Each source by itself, and the two that everybody must beat."""
     playable, k = night.facts.playable, night.settings.k
-    days, moments = _parts(answers, exam)
-    values = {RADIO: _radio(night, exam, answers, ranker)}
-    for name in answers:
-        if name not in night.recipe.live:
-            values[name] = _both(alone(days[name], exam.days, playable), alone(moments[name], exam.moments, playable), exam, k)
-    most = MostPlayed(before)
-    lists = [most.answers(tasks, playable, k) for tasks in (exam.days, exam.moments)]
-    values[MOST_PLAYED] = _both(lists[0], lists[1], exam, k)
-    rng = night.rng(RANDOM)
-    lists = [at_random(tasks, playable, k, rng) for tasks in (exam.days, exam.moments)]
-    values[RANDOM] = _both(lists[0], lists[1], exam, k)
+    days, moments, _ = exam.parts(answers)
+    values = {
+        name: exam.judge(alone(days[name], exam.days, playable), alone(moments[name], exam.moments, playable), k)
+        for name in answers
+        if name not in night.recipe.live
+    }
+    most, rng = MostPlayed(before), night.rng(RANDOM)
+    values[MOST_PLAYED] = exam.judge(most.answers(exam.days, playable, k), most.answers(exam.moments, playable, k), k)
+    values[RANDOM] = exam.judge(at_random(exam.days, playable, k, rng), at_random(exam.moments, playable, k, rng), k)
     return values
 
 
-def _radio(night: Night, exam: _Exam, answers: Mapping[str, Answers], ranker: Ranker) -> Values:
-    """The union of the sources as the ranker orders it."""
-    days, moments = _parts(answers, exam)
-    playable = night.facts.playable
-    return _both(
-        rank_all(days, ranker, exam.days, playable),
-        rank_all(moments, ranker, exam.moments, playable),
-        exam,
-        night.settings.k,
-    )
-
-
-def _parts(answers: Mapping[str, Answers], exam: _Exam) -> tuple[dict[str, Answers], dict[str, Answers]]:
-    """The answers about the days, and those about the moments."""
-    n = len(exam.days)
-    days = {name: Answers(a.items[:n], a.scores[:n]) for name, a in answers.items()}
-    return days, {name: Answers(a.items[n:], a.scores[n:]) for name, a in answers.items()}
-
-
-def _both(days: list[Scored], moments: list[Scored], exam: _Exam, k: int) -> Values:
-    """All metrics of a model, one value a test user each; NaN where a user has no moment."""
-    values = judge(days, exam.days, k)
-    users = np.array([query.user for query in exam.days.queries])
-    at = np.searchsorted(users, [query.user for query in exam.moments.queries])
-    for metric, found in judge(moments, exam.moments, k).items():
-        if metric.startswith(("hit", "mrr")):
-            column = np.full(len(users), np.nan)
-            column[at] = found
-            values[f"next {metric}"] = column
-    return values
-
-
-def _champion_values(
-    night: Night, champion: Bundle, before: History, exam: _Exam, known: tuple[str, Mapping[str, Answers]]
-) -> Values:
+@dataclass(frozen=True)
+class _Match:
     """The champion on the same questions: as it is, or its hyperparameters fitted on the cut."""
-    opponent, ours = known
-    answers: dict[str, Answers] = {}
-    for name, factory in night.recipe.sources.items():
-        if name not in champion.arrays:
-            continue
-        theirs: dict[str, Any] = champion.manifest["hyperparameters"].get(name, {})
-        if name in night.recipe.live or (opponent == "refit" and theirs == night.hyperparameters[name]):
-            answers[name] = ours[name]
-            continue
-        with night.meter.phase(f"champion's {name}"):
-            if opponent == "refit":
-                source = factory(**theirs).fit(before, night.rng(name))
-            else:
-                source = champion.revive(name, factory)
-            answers[name] = ask(source, exam.queries, night.settings.per_source, night.meter.progress.advance)
-            del source
-    gone = sorted(set(champion.manifest["hyperparameters"]) - set(answers))
-    if gone:
-        night.notes.append(f"measured the champion without {', '.join(gone)}: the recipe does not know them any more")
-    return _radio(night, exam, answers, night.recipe.ranker())
+
+    night: Night
+    champion: Bundle
+    opponent: str
+    choice: Choice
+
+    def values(self, before: History, exam: Exam, ours: Mapping[str, Answers], past: Past) -> Values:
+        """What the champion is worth to the same users."""
+        answers = self._answers(before, exam, ours)
+        gone = sorted(set(self.champion.manifest["sources"]) - set(answers))
+        if gone:
+            self.night.notes.append(f"measured the champion without {', '.join(gone)}: not in the recipe any more")
+        theirs = past.with_sources(self.champion.manifest["sources"])
+        return judge_radio(self.night, exam, answers, self._ranker(), theirs.rows)
+
+    def _answers(self, before: History, exam: Exam, ours: Mapping[str, Answers]) -> dict[str, Answers]:
+        answers: dict[str, Answers] = {}
+        for name, factory in self.night.recipe.sources.items():
+            theirs: dict[str, Any] = self.champion.manifest["hyperparameters"].get(name, {})
+            if name not in self.champion.arrays:
+                continue
+            same = self.opponent == "refit" and plain_json(theirs) == plain_json(self.night.hyperparameters.get(name))
+            if name in self.night.recipe.live or same:
+                answers[name] = ours[name]
+                continue
+            with self.night.meter.phase(f"champion's {name}"):
+                if self.opponent == "refit":
+                    source = for_some(factory(**theirs), exam.users).fit(before, self.night.rng(name))
+                else:
+                    source = self.champion.revive(name, factory)
+                advance = self.night.meter.progress.advance
+                answers[name] = ask(source, exam.queries, self.night.settings.per_source, advance)
+                del source
+        return answers
+
+    def _ranker(self) -> Ranker:
+        """The champion's own; refitted, ours of the same name, since its own has learned from the days of the test."""
+        if self.opponent == "refit" and self.champion.manifest["ranker"] == self.choice.ranker.name:
+            return self.choice.ranker
+        recipe = self.night.recipe
+        known = {factory().name: factory for factory in (recipe.ranker, recipe.learned) if factory is not None}
+        if self.opponent == "as it is" and self.champion.manifest["ranker"] in known:
+            return ranker_of(self.champion, known)
+        plain: Ranker = recipe.ranker()
+        return plain

@@ -1,0 +1,199 @@
+"""Candidates as rows of numbers: what each source said, what the listener has done, what the song is, when it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.clock import DAY_MS, HOUR_MS, part_of_week
+from segue.core.evidence import SILENT, ranks
+from segue.core.types import MISSING, NO_DAY, Candidates, Float32, Int32, Int64, Items, Query
+
+CONTEXT = ("night", "morning", "daytime", "weekend", "in_session", "session_length", "session_skips", "known")
+"""The same for every candidate of a query: they move P(listen), not the order."""
+OWN = (
+    "agreement",
+    "expected_share",
+    "plays",
+    "heard",
+    "heard_times",
+    "heard_ago",
+    "wanted_lately",
+    "refused_lately",
+    "artist_finished",
+    "artist_skipped",
+    "artist_finished_here",
+    "artist_skipped_here",
+    "artist_of_last",
+    "album_of_last",
+    "new_release",
+    "age",
+    "age_unknown",
+    "length",
+)
+NEW_DAYS = 30
+_USUAL_S = 210.0
+
+
+class RemembersPlays(Protocol):
+    """The part of OnlineState that features ask; the night answers the same from the history."""
+
+    def heard(self, user: int, items: Int32) -> tuple[NDArray[np.uint16], Int64]:
+        """Times played and when last (ms, 0 never), per item."""
+        ...
+
+    def popularity(self, items: Int32, region: int, hour_of_week: int) -> Float32:
+        """(expected share heard, log(1 + decayed plays)), (n, 2)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of n candidates: columns, from the state by day and from the history by night."""
+
+    times: NDArray[np.uint16]  # (n,) how often this listener has played it
+    last: Int64  # (n,) when last, ms, 0 never
+    popularity: Float32  # (n, 2) expected share heard, log(1 + decayed plays)
+
+
+def remember(state: RemembersPlays, query: Query, items: Int32) -> Memory:
+    """Ask the state, or whoever stands in for it, what it knows of the items."""
+    times, last = state.heard(query.user, items)
+    place = query.context
+    return Memory(times, last, state.popularity(items, place.region, place.hour_of_week))
+
+
+class Features:
+    """Rows for the candidates of the sources named, (n, F) float32, finite; `names` are the columns.
+
+    For each source: <source> = (k + 1) / (k + 1 + its rank), 0 where silent; <source>_here = the same inside a session, 0
+    outside of one, so that a linear model may trust sources differently there; <source>_said = 1 or 0. Then OWN, then
+    CONTEXT. Ranks rather than scores: a refit changes the scale of scores every night. A source of the candidates that is
+    not named is not seen; a named one that is absent (it was late) is silent. Counts enter as log(1 + count).
+    """
+
+    def __init__(self, sources: Sequence[str], *, k: float = 20.0) -> None:
+        self.sources = tuple(sources)
+        self.k = k
+        evidence = [f"{source}{kind}" for kind in ("", "_here", "_said") for source in self.sources]
+        self.names: tuple[str, ...] = (*evidence, *OWN, *CONTEXT)
+
+    def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
+        """The row of every candidate, in their order. Items beyond `facts` are items of which nothing is known."""
+        n, m = len(candidates), len(self.sources)
+        out = np.zeros((n, len(self.names)), np.float32)
+        if n == 0:
+            return out
+        here = bool(query.recent.in_session.any())
+        evidence, said = self._evidence(candidates)
+        out[:, :m] = evidence
+        out[:, m : 2 * m] = evidence if here else 0.0
+        out[:, 2 * m : 3 * m] = said
+        own = out[:, 3 * m : 3 * m + len(OWN)]
+        own[:, 0] = said.mean(axis=1) if m else 0.0
+        own[:, 1:6] = _remembered(query, memory)
+        own[:, 6:14] = _lately(query, candidates.items, facts)
+        own[:, 14:18] = _song(query, candidates.items, facts)
+        out[:, 3 * m + len(OWN) :] = _context(query)
+        return out
+
+    def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
+        """Reciprocal ranks and who spoke, (n, m) each, in the order of self.sources."""
+        table = np.full((len(candidates), len(self.sources)), np.nan, np.float32)
+        for column, source in enumerate(self.sources):
+            if source in candidates.sources:
+                table[:, column] = candidates.evidence[:, candidates.sources.index(source)]
+        places = ranks(table)
+        said = places != SILENT
+        value = np.float32(self.k + 1) / (np.float32(self.k + 1) + places.astype(np.float32))
+        return np.where(said, value, np.float32(0)), said
+
+
+def _remembered(query: Query, memory: Memory) -> Float32:
+    """expected_share, plays, heard, heard_times, heard_ago: (n, 5).
+
+    Plays are relative to the candidates' mean, so that how fast counts decay and how long they were kept matters little:
+    the state and the history count the same songs over different spans. heard_ago is log(1 + hours), 0 for never.
+    """
+    share, plays = memory.popularity[:, 0], memory.popularity[:, 1]
+    heard = memory.times > 0
+    hours = np.maximum(query.now - memory.last, 0) / HOUR_MS
+    ago = np.where(heard, np.log1p(hours), 0.0)
+    return np.column_stack((share, plays - plays.mean(), heard, np.log1p(memory.times.astype(np.float32)), ago)).astype(
+        np.float32
+    )
+
+
+def _lately(query: Query, items: Int32, facts: Items) -> Float32:
+    """What the recent rows say of the song and of its artist: (n, 8)."""
+    recent = query.recent
+    wanted, refused, here = recent.signal > 0, recent.signal < 0, recent.in_session
+    artists, theirs = _of(facts.artist, items), _of(facts.artist, recent.items)
+    columns = [
+        np.minimum(_times(items, recent.items[wanted]), 1),
+        np.minimum(_times(items, recent.items[refused]), 1),
+        *(np.log1p(_times(artists, theirs[mask & (theirs >= 0)])) for mask in (wanted, refused, wanted & here, refused & here)),
+    ]
+    last = recent.items[wanted][:1]
+    for column in (facts.artist, facts.album):
+        of_last = _of(column, last)
+        same = _of(column, items) == of_last[0] if len(of_last) and of_last[0] != MISSING else np.zeros(len(items))
+        columns.append(same)
+    return np.column_stack(columns).astype(np.float32)
+
+
+def _song(query: Query, items: Int32, facts: Items) -> Float32:
+    """new_release, age in log(1 + days), age_unknown, length in log(seconds / 210): (n, 4)."""
+    released = _of(facts.released, items, NO_DAY)
+    unknown = released == NO_DAY
+    days = np.where(unknown, 0, np.maximum(query.now // DAY_MS - released.astype(np.int64), 0))
+    known = (items >= 0) & (items < len(facts))
+    seconds = np.full(len(items), np.nan, np.float32)
+    seconds[known] = facts.duration_s[items[known]]
+    length = np.log(np.where(np.isfinite(seconds) & (seconds > 0), seconds, _USUAL_S) / _USUAL_S)
+    new = ~unknown & (days <= NEW_DAYS)
+    return np.column_stack((new, np.log1p(days), unknown, np.clip(length, -3, 3))).astype(np.float32)
+
+
+def _context(query: Query) -> Float32:
+    """One row for all: part of the day, weekend, the session so far, and whether anything is known of the listener."""
+    part = part_of_week(query.context.hour_of_week)
+    recent = query.recent
+    here = int(recent.in_session.sum())
+    skips = int((recent.signal[recent.in_session] < 0).sum())
+    return np.array(
+        [
+            part % 4 == 0,
+            part % 4 == 1,
+            part % 4 == 2,
+            part >= 4,
+            here > 0,
+            np.log1p(here),
+            skips / here if here else 0.0,
+            len(recent) > 0,
+        ],
+        np.float32,
+    )
+
+
+def _times(values: Int32, among: Int32) -> NDArray[np.int64]:
+    """How often each value stands among others, (n,)."""
+    if len(among) == 0:
+        return np.zeros(len(values), np.int64)
+    known, counts = np.unique(among, return_counts=True)
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[place] == values, counts[place], 0)
+
+
+def _of(column: Int32, items: Int32, nothing: int = MISSING) -> Int32:
+    """column[items], `nothing` for items that the column does not have."""
+    known = (items >= 0) & (items < len(column))
+    if known.all():
+        return column[items]
+    out = np.full(len(items), nothing, np.int32)
+    out[known] = column[items[known]]
+    return out

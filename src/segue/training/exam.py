@@ -1,0 +1,145 @@
+"""The exam: who is asked what on the held-out days, how answers are judged, and which ranker comes out on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from segue.core.stages import Ranker
+from segue.core.types import Arrays, History, Int32, Query, Scored
+from segue.evaluation.intervals import Interval, paired
+from segue.training.dataset import Held
+from segue.training.learning import Past, examples, explain, judge_calibration, learnable
+from segue.training.measure import Answers, Rows, Values, judge, rank_all
+from segue.training.recipe import Night
+from segue.training.replay import Tasks, days_ahead, eligible, next_play
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked: the days after the cut as a whole, single moments in them, and what the ranker learns from."""
+
+    days: Tasks
+    moments: Tasks
+    lessons: Tasks  # of other users than the first two
+
+    @property
+    def queries(self) -> list[Query]:
+        """All queries in one order: days, moments, lessons."""
+        return [*self.days.queries, *self.moments.queries, *self.lessons.queries]
+
+    @property
+    def users(self) -> Int32:
+        """Everybody who is asked about, ascending."""
+        return np.unique(np.array([query.user for query in self.queries], np.int32))
+
+    def parts(self, answers: Mapping[str, Answers]) -> tuple[dict[str, Answers], dict[str, Answers], dict[str, Answers]]:
+        """The answers about the days, the moments and the lessons."""
+        a, b = len(self.days), len(self.days) + len(self.moments)
+        days, moments, lessons = (
+            {name: Answers(one.items[part], one.scores[part]) for name, one in answers.items()}
+            for part in (slice(0, a), slice(a, b), slice(b, None))
+        )
+        return days, moments, lessons
+
+    def judge(self, days: list[Scored], moments: list[Scored], k: int) -> Values:
+        """All metrics of a model, one value a test user each; NaN where a user has no moment."""
+        values = judge(days, self.days, k)
+        users = np.array([query.user for query in self.days.queries])
+        at = np.searchsorted(users, [query.user for query in self.moments.queries])
+        for metric, found in judge(moments, self.moments, k).items():
+            if metric.startswith(("hit", "mrr")):
+                column = np.full(len(users), np.nan)
+                column[at] = found
+                values[f"next {metric}"] = column
+        return values
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The ranker of the night and why it is this one."""
+
+    ranker: Ranker
+    reason: str
+    learned: Arrays | None = None  # what it learned, None for one that learns nothing
+    facts: dict[str, object] = field(default_factory=dict)  # for the manifest: examples, calibration, coefficients
+
+
+def deciding(k: int) -> tuple[str, ...]:
+    """The metrics that promotion hangs on: the days as a whole, and the very next song."""
+    return (f"ndcg@{k}", f"next hit@{k}")
+
+
+def plan(night: Night, history: History, held: Held, cut: int) -> Exam:
+    """Tasks of a seeded sample of users; where a ranker is to learn, other users (at most as many) are its lessons."""
+    users = night.rng("test users").permutation(eligible(held, history))
+    wanted = min(night.settings.test_users, len(users))
+    if night.recipe.learned is not None:
+        wanted = min(wanted, -(-len(users) // 2))
+    testing, teaching = np.sort(users[:wanted]), np.sort(users[wanted : 2 * wanted])
+    if night.recipe.learned is None:
+        teaching = teaching[:0]
+    k = night.settings.k
+    rng = night.rng("moments")
+    days, moments = days_ahead(history, held, testing, cut, k), next_play(history, held, testing, k, rng)
+    lessons = [days_ahead(history, held, teaching, cut, k), next_play(history, held, teaching, k, rng)]
+    return Exam(days, moments, Tasks.joined(lessons))
+
+
+def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker: Ranker, rows: Rows) -> Values:
+    """The union of the sources as a ranker orders it."""
+    days, moments, _ = exam.parts(answers)
+    playable = night.facts.playable
+    return exam.judge(
+        rank_all(days, ranker, exam.days, playable, rows),
+        rank_all(moments, ranker, exam.moments, playable, rows),
+        night.settings.k,
+    )
+
+
+def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], values: dict[str, Values], past: Past) -> Choice:
+    """Fit the learned ranker, if there is one, and let it take over if it is good enough on users it has not seen.
+
+    Good enough: on each deciding metric not worse, beyond noise, than the source that is best by itself, and better than
+    the plain ranker in the mean of the relative gains. Its figures are added to `values` in any case.
+    """
+    plain: Ranker = night.recipe.ranker()
+    if night.recipe.learned is None:
+        return Choice(plain, f"{plain.name} is the only ranker of the recipe")
+    got = examples(past, exam.parts(answers)[2], exam.lessons, night.rng("examples"))
+    ranker = night.recipe.learned()
+    if not learnable(got, night.settings.least_examples):
+        return Choice(plain, f"{plain.name}: too few plays of offered songs for {ranker.name} to learn from")
+    ranker.fit_rows(got.rows, got.listened, got.weights, got.played)
+    values[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
+    facts: dict[str, object] = {
+        "examples": len(got.listened),
+        "listened": int(got.listened.sum()),
+        "played": int(got.played.sum()),
+        "calibration": asdict(judge_calibration(past, exam.parts(answers)[1], exam.moments, ranker)),
+        "features": list(past.features.names),
+        "coefficients": explain(ranker, past.features.names),
+    }
+    good, reason = good_enough(values, (ranker.name, plain.name), list(answers), night.settings.k)
+    return Choice(ranker, reason, ranker.arrays(), facts) if good else Choice(plain, reason, None, facts)
+
+
+def good_enough(values: Mapping[str, Values], rankers: tuple[str, str], sources: list[str], k: int) -> tuple[bool, str]:
+    """(whether the learned ranker, named first, takes over from the plain one, why)."""
+    learned, plain = rankers
+    ours, theirs = values[f"radio by {learned}"], values[f"radio by {plain}"]
+    gains, parts = [], []
+    for metric in deciding(k):
+        mean, before = float(np.nanmean(ours[metric])), float(np.nanmean(theirs[metric]))
+        gains.append((mean - before) / max(before, 1e-9))
+        best = max((name for name in sources if name in values), key=lambda name: float(np.nanmean(values[name][metric])))
+        apart: Interval = paired(ours[metric], values[best][metric], np.random.default_rng(0))
+        said = f"{metric} {mean:.4f}, {plain} {before:.4f}, {best} alone {mean - apart.mean:.4f}"
+        if apart.high < 0:
+            return False, f"{plain}: {learned} is worse than the best single source beyond noise ({said})"
+        parts.append(said)
+    if np.mean(gains) <= 0:
+        return False, f"{plain}: {learned} is not better than it ({'; '.join(parts)})"
+    return True, f"{learned}: {'; '.join(parts)}"
