@@ -68,7 +68,7 @@ def build(rng: np.random.Generator, songs: Songs, *, listeners: int, regions: in
     genres = len(songs.genre_vectors)
     likes = rng.normal(0, 0.9, (regions, genres))[region] + rng.normal(0, 0.7, (len(AGE_BANDS), genres))[age]
     ranked = np.argsort(-(likes + rng.gumbel(size=likes.shape)), axis=1, kind="stable")
-    genre = np.asarray(ranked[:, np.arange(INTERESTS) % genres], np.int32)
+    genre = np.ascontiguousarray(ranked[:, np.arange(INTERESTS) % genres], np.int32)  # one layout, one compilation
     how_many = rng.choice(np.arange(1, INTERESTS + 1), listeners, p=[0.2, 0.4, 0.28, 0.12])
     leaning = rng.gamma(2.0, size=(listeners, INTERESTS)) * (np.arange(INTERESTS) < how_many[:, None])
     interests = _interests(songs, genre, rng)
