@@ -51,12 +51,16 @@ class Database:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self.opened = True
         self._take_in: Callable[[], None] | None = None
         self._seen: int | None = None
-        self._writer = self._connect()
+        self._writer = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
             self._found()
-        except sqlite3.DatabaseError as error:
+        except sqlite3.OperationalError:
+            self._writer.close()
+            raise
+        except (sqlite3.DatabaseError, Corrupt) as error:
             self._writer.close()
             raise Corrupt(f"{path}: {error}") from error
 
@@ -91,16 +95,12 @@ class Database:
         """This thread's own connection for reading."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._connect()
+            connection = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA query_only=ON")
+            self._local.connection = connection
             with self._lock:
                 self._readers.append(connection)
         return connection
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Held by whoever changes the columns in memory."""
-        return self._lock
 
     def close(self) -> None:
         """Close every connection."""
@@ -108,6 +108,7 @@ class Database:
             for connection in [*self._readers, self._writer]:
                 connection.close()
             self._readers.clear()
+            self.opened = False
 
     def _catch_up(self) -> int:
         seen = int(self._writer.execute("PRAGMA data_version").fetchone()[0])
@@ -120,15 +121,11 @@ class Database:
         """A query on the writer's connection, which sees its own transaction; the lock must be held."""
         return self._writer.execute(sql, values)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA cache_size=-65536")
-        return connection
-
     def _found(self) -> None:
         """Create the tables where they are not there yet."""
         self._use_wal()
         self._writer.execute("PRAGMA synchronous=FULL")
+        self._writer.execute("PRAGMA cache_size=-65536")  # KiB, as it is negative
         self._writer.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA:
             self._writer.execute(statement)
@@ -137,7 +134,7 @@ class Database:
         self._writer.execute("COMMIT")
         facts = dict(self._writer.execute("SELECT key, value FROM about").fetchall())
         if facts["format"] != str(FORMAT):
-            raise Corrupt(f"{self._path}: has format {facts['format']}, this version reads format {FORMAT}")
+            raise Corrupt(f"has format {facts['format']}, this version reads format {FORMAT}")
         self.id: str = facts["id"]
 
     def _use_wal(self) -> None:

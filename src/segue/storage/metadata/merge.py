@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import msgspec
-
 from segue.core.records import ItemRecord, UserRecord
 
 R = TypeVar("R", ItemRecord, UserRecord)

@@ -143,10 +143,11 @@ class SqliteCatalogue:
         self._database.refresh()
 
     def close(self) -> None:
-        """Write the cache if it is well behind, and release files."""
-        self._database.refresh()
-        self._save_cache()
-        self._database.close()
+        """Write the cache if it is well behind, and release files; a second call does nothing."""
+        if self._database.opened:
+            self._database.refresh()
+            self._save_cache()
+            self._database.close()
 
     def _stored_item(self, transaction: Transaction, row: int) -> dict[int, tuple[int, ItemRecord]]:
         found = transaction.execute("SELECT added, json FROM items WHERE dense = ?", (row,)).fetchone()
