@@ -200,7 +200,7 @@ class Town:
             part[:] = np.cumsum(part) / max(part.sum(), 1e-30)
         local = np.exp(self._rng("regions").normal(0, 1.0, (len(self.regions), genres)))  # every region has its sound
         weight = songs.fame * local[:, songs.genre]
-        region_chart = np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True)
+        region_chart = np.ascontiguousarray(np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True))
         return World(
             songs.vectors, songs.artist, songs.artist_ptr, songs.appeal, songs.duration_s, songs.released, by_release,
             songs.released[by_release], by_genre, ptr, chart, region_chart,
