@@ -16,7 +16,7 @@ from segue.core.errors import Corrupt, NotReady
 from segue.core.hashing import hash64
 from segue.core.ports import EventLog
 from segue.core.types import Bool, Events, Float32, Int32, Int64, Recent, Scored
-from segue.storage.online_state.batch import short_session, to_batch
+from segue.storage.online_state.batch import Batch, short_session, to_batch
 from segue.storage.online_state.fold import fold_events, read_pairs, read_recent
 from segue.storage.online_state.store import Store
 from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
@@ -87,14 +87,14 @@ class ArrayState:
             seq = np.ascontiguousarray(events["seq"])
             fresh = events[int(np.searchsorted(seq, header["applied"], "right")) :]
             if len(fresh):
-                header["folding"] = 1
-                self._fold(fresh)
+                batch = to_batch(fresh, self.utc_offsets)
+                self._store.need(int(batch.user.max()) + 1, int(batch.row.max()) + 1)
+                header["folding"] = 1  # from here to the end a crash costs a rebuild: nothing that can wait is in between
+                self._fold(batch)
                 header["applied"] = seq[-1]
                 header["folding"] = 0
 
-    def _fold(self, events: Events) -> None:
-        batch = to_batch(events, self.utc_offsets)
-        self._store.need(int(batch.user.max()) + 1, int(batch.row.max()) + 1)
+    def _fold(self, batch: Batch) -> None:
         clock = self._store.header["clock"]
         done = 0
         while True:
@@ -149,7 +149,7 @@ class ArrayState:
         Shares are kept in steps of 2**-18. Empty for MISSING and for anyone unknown.
         """
         view = self._store.view()
-        if not 0 <= user < len(view.listeners.words):
+        if not 0 <= user < min(len(view.listeners.counts), len(view.listeners.entries)):
             return Recent.none()
         items, signal, share, at, same = read_recent(view.listeners, user, short_session(session))
         return Recent(items, signal, share, at, same)

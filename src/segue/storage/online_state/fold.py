@@ -28,6 +28,10 @@ PLAYS_SEEN = 0
 NEW_FINISHED, NEW_REJECTED = 1, 2
 COUNTS = 5
 
+LAST, HISTORY = 1, 2
+"""Words of a row of the pairs after its key: the last end of a play (ms); session << 32 | times heard << 16 | marks."""
+ROW = 3
+
 AT_SHIFT, SIGNAL_SHIFT = 21, 19
 SHARE_ONE, SHARE_NONE = 1 << 18, (1 << 19) - 1
 MAX_AT = (1 << 42) - 1
@@ -35,12 +39,13 @@ MAX_AT = (1 << 42) - 1
 
 
 class Listeners(NamedTuple):
-    """What is kept by listener. The ring is in order of time (events of one moment: of the log), newest at plays - 1."""
+    """What is kept by listener. The ring is in order of time (events of one moment: of the log), newest at plays - 1.
+
+    An entry is two words: session << 32 | item, and at << 21 | (signal + 1) << 19 | share in 2**-18, all ones = unknown.
+    """
 
     counts: NDArray[np.uint32]  # (users, COUNTS)
-    items: NDArray[np.int32]  # (users, ring)
-    sessions: NDArray[np.uint32]  # (users, ring) low half of the session, 0 = none
-    words: NDArray[np.int64]  # (users, ring) at << 21 | (signal + 1) << 19 | share in 2**-18, all ones = unknown
+    entries: NDArray[np.int64]  # (users, ring, 2)
 
 
 @njit(cache=True, nogil=True)
@@ -51,22 +56,22 @@ def pack_word(at: int, signal: float, share: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def push(listeners: Listeners, user: int, item: int, session: int, word: int) -> None:
+def push(listeners: Listeners, user: int, what: int, word: int) -> None:
     """Put one entry at its place in time: late arrivals move the newer ones up, one older than a full ring is dropped."""
-    items, sessions, words = listeners.items[user], listeners.sessions[user], listeners.words[user]
-    ring = len(items)
+    entries = listeners.entries[user]
+    ring = len(entries)
     seen = int(np.int64(listeners.counts[user, PLAYS_SEEN]))
     held = min(seen, ring)
     newer, at = 0, word >> AT_SHIFT
-    while newer < held and (words[(seen - 1 - newer) % ring] >> AT_SHIFT) > at:
+    while newer < held and (entries[(seen - 1 - newer) % ring, 1] >> AT_SHIFT) > at:
         newer += 1
     if newer == ring:
         return
     for step in range(newer):
         to, source = (seen - step) % ring, (seen - 1 - step) % ring
-        items[to], sessions[to], words[to] = items[source], sessions[source], words[source]
+        entries[to, 0], entries[to, 1] = entries[source, 0], entries[source, 1]
     place = (seen - newer) % ring
-    items[place], sessions[place], words[place] = item, session, word
+    entries[place, 0], entries[place, 1] = what, word
     listeners.counts[user, PLAYS_SEEN] = seen + 1
 
 
@@ -112,16 +117,16 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
     user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
     play = action in (A_COMPLETED, A_SKIPPED)
     slot = insert(pairs, pack_key(user, batch.item[i]))
-    word = pairs.values[slot, 1]
+    word = pairs.rows[slot, HISTORY]
     session, times, marks = (word >> 32) & 0xFFFFFFFF, (word >> 16) & 0xFFFF, word & 0xFFFF
     if play:
         _add_novelty(listeners, user, times, signal)
         times = min(times + 1, 0xFFFF)
-        pairs.values[slot, 0] = max(pairs.values[slot, 0], batch.at[i])
+        pairs.rows[slot, LAST] = max(pairs.rows[slot, LAST], batch.at[i])
     if play or action in (A_STARTED, A_PROGRESS):
         session = np.int64(batch.session[i])
     changed = next_marks(marks, action, signal)
-    pairs.values[slot, 1] = (session << 32) | (times << 16) | changed
+    pairs.rows[slot, HISTORY] = (session << 32) | (times << 16) | changed
     return bool(changed != marks and action != A_SHOWN)
 
 
@@ -145,10 +150,11 @@ def fold_events(
         voted = _fold_pair(listeners, pairs, batch, i)
         if action < A_COMPLETED:
             continue
-        push(listeners, user, item, batch.session[i], pack_word(batch.at[i], batch.signal[i], batch.share[i]))
+        what = (np.int64(batch.session[i]) << 32) | item
+        push(listeners, user, what, pack_word(batch.at[i], batch.signal[i], batch.share[i]))
         play = action in (A_COMPLETED, A_SKIPPED)
         if play or voted:
-            weight = 2.0 ** (lives - clock[1])
+            weight = np.exp2(lives - clock[1])
             clock[0] = max(clock[0], batch.at[i])
             share = batch.share[i] if play else batch.worth[i]
             hour = batch.hour[i]
@@ -164,7 +170,7 @@ def read_recent(
     listeners: Listeners, user: int, session: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
     """(items, signal, share, at, in session) of a listener, newest first."""
-    ring = listeners.items.shape[1]
+    ring = listeners.entries.shape[1]
     seen = np.int64(listeners.counts[user, PLAYS_SEEN])
     n = min(seen, ring)
     items, at = np.empty(n, np.int32), np.empty(n, np.int64)
@@ -172,13 +178,13 @@ def read_recent(
     same = np.empty(n, np.bool_)
     for i in range(n):
         place = (seen - 1 - i) % ring
-        word = listeners.words[user, place]
+        what, word = listeners.entries[user, place, 0], listeners.entries[user, place, 1]
         fixed = word & SHARE_NONE
-        items[i] = listeners.items[user, place]
+        items[i] = what & 0x7FFFFFFF
         at[i] = word >> AT_SHIFT
         signal[i] = ((word >> SIGNAL_SHIFT) & 3) - 1
         share[i] = np.nan if fixed == SHARE_NONE else fixed / SHARE_ONE
-        same[i] = session != 0 and listeners.sessions[user, place] == session
+        same[i] = session != 0 and ((what >> 32) & 0xFFFFFFFF) == session
     return items, signal, share, at, same
 
 
@@ -193,8 +199,8 @@ def read_pairs(
     for i in range(n):
         slot = find(pairs, pack_key(user, items[i])) if user >= 0 and items[i] >= 0 else -1
         if slot >= 0:
-            word = pairs.values[slot, 1]
-            last[i] = pairs.values[slot, 0]
+            word = pairs.rows[slot, HISTORY]
+            last[i] = pairs.rows[slot, LAST]
             times[i] = (word >> 16) & 0xFFFF
             marks[i] = word & PUBLIC
             session[i] = (word >> 32) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""A hash table over memory-mapped arrays: 64-bit key -> two 64-bit words, grown a segment at a time."""
+"""A hash table over memory-mapped arrays: 64-bit key -> a few 64-bit words, grown a segment at a time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ ROOM = 4
 """Segments that must be free before an insertion: a split takes one more, and a lopsided one would be repeated."""
 
 SEGMENTS, SPARE, KEYS = 0, 1, 2
-NONE = np.uint64(0)
 _SLOT_MASK = np.uint64(SLOTS - 1)
 _M1 = np.uint64(0xFF51AFD7ED558CCD)
 _M2 = np.uint64(0xC4CEB9FE1A85EC53)
-_HALF = np.uint64(32)
 _SHIFT = np.uint64(33)
 _ONE = np.uint64(1)
 _TOP = np.uint64(64 - DIRECTORY_BITS)
@@ -40,46 +38,46 @@ class Table(NamedTuple):
 
     directory: NDArray[np.uint32]  # (2**18,) segment
     segments: NDArray[np.int32]  # (s, 2) keys held, bits of the hash they share
-    keys: NDArray[np.uint64]  # (s * SLOTS,) 0 = empty
-    values: NDArray[np.int64]  # (s * SLOTS, 2)
+    rows: NDArray[np.int64]  # (s * SLOTS, words) the key (0 = empty), then its values: one row is one cache miss
     counters: NDArray[np.int64]  # segments in use, the spare one or -1, keys
 
 
 @njit(cache=True, nogil=True)
-def pack_key(high: int, low: int) -> np.uint64:
-    """The key of (user, item) or (cell, item), both in [0, 2**31): never 0."""
-    return ((np.uint64(high) << _HALF) | np.uint64(low)) + _ONE
+def pack_key(high: int, low: int) -> np.int64:
+    """The key of (user, item) or (cell, item), both in [0, 2**31 - 1): never 0."""
+    return ((np.int64(high) << 32) | np.int64(low)) + 1
 
 
 @njit(cache=True, nogil=True)
-def mix(key: np.uint64) -> np.uint64:
+def mix(key: np.int64) -> np.uint64:
     """The finalizer of MurmurHash3: every bit of the key moves every bit of the hash."""
-    key = (key ^ (key >> _SHIFT)) * _M1
-    key = (key ^ (key >> _SHIFT)) * _M2
-    return key ^ (key >> _SHIFT)
+    bits = np.uint64(key)
+    bits = (bits ^ (bits >> _SHIFT)) * _M1
+    bits = (bits ^ (bits >> _SHIFT)) * _M2
+    return bits ^ (bits >> _SHIFT)
 
 
 @njit(cache=True, nogil=True)
-def _seek(keys: NDArray[np.uint64], segment: np.int64, key: np.uint64, mixed: np.uint64) -> np.int64:
+def _seek(rows: NDArray[np.int64], segment: np.int64, key: np.int64, mixed: np.uint64) -> np.int64:
     """The slot of the key, or the empty one where it belongs; a segment always has empty slots."""
     base = segment * SLOTS
     slot = np.int64(mixed & _SLOT_MASK)
     while True:
-        held = keys[base + slot]
-        if held in (key, NONE):
+        held = rows[base + slot, 0]
+        if held in (key, 0):
             return base + slot
         slot = (slot + 1) & (SLOTS - 1)
 
 
 @njit(cache=True, nogil=True)
-def find(table: Table, key: np.uint64) -> np.int64:
+def find(table: Table, key: np.int64) -> np.int64:
     """The slot of the key, -1 where absent. Safe beside a writer: a segment beyond this reader's map is absent."""
     mixed = mix(key)
     segment = np.int64(table.directory[np.int64(mixed >> _TOP)])
-    if (segment + 1) * SLOTS > len(table.keys):
+    if (segment + 1) * SLOTS > len(table.rows):
         return np.int64(-1)
-    slot = _seek(table.keys, segment, key, mixed)
-    return slot if table.keys[slot] == key else np.int64(-1)
+    slot = _seek(table.rows, segment, key, mixed)
+    return slot if table.rows[slot, 0] == key else np.int64(-1)
 
 
 @njit(cache=True, nogil=True)
@@ -89,19 +87,19 @@ def has_room(table: Table, insertions: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def insert(table: Table, key: np.uint64) -> np.int64:
+def insert(table: Table, key: np.int64) -> np.int64:
     """The slot of the key, made with zero values where absent. Needs has_room(table, 1); may move every other slot."""
     mixed = mix(key)
     place = np.int64(mixed >> _TOP)
     while True:
         segment = np.int64(table.directory[place])
-        slot = _seek(table.keys, segment, key, mixed)
-        if table.keys[slot] == key:
+        slot = _seek(table.rows, segment, key, mixed)
+        if table.rows[slot, 0] == key:
             return slot
         if table.segments[segment, 0] < LIMIT:
-            table.values[slot, 0] = 0
-            table.values[slot, 1] = 0
-            table.keys[slot] = key
+            for word in range(1, table.rows.shape[1]):
+                table.rows[slot, word] = 0
+            table.rows[slot, 0] = key
             table.segments[segment, 0] += 1
             table.counters[KEYS] += 1
             return slot
@@ -118,7 +116,7 @@ def _take(table: Table) -> np.int64:
         return segment
     table.counters[SPARE] = -1
     for slot in range(segment * SLOTS, (segment + 1) * SLOTS):
-        table.keys[slot] = NONE
+        table.rows[slot, 0] = 0
     return segment
 
 
@@ -132,15 +130,14 @@ def _split(table: Table, place: np.int64) -> None:
         table.segments[half, 1] = depth
     bit = np.uint64(64 - depth)
     for source in range(old * SLOTS, (old + 1) * SLOTS):
-        key = table.keys[source]
-        if key == NONE:
+        key = table.rows[source, 0]
+        if key == 0:
             continue
         mixed = mix(key)
         half = right if (mixed >> bit) & _ONE else left
-        slot = _seek(table.keys, half, key, mixed)
-        table.values[slot, 0] = table.values[source, 0]
-        table.values[slot, 1] = table.values[source, 1]
-        table.keys[slot] = key
+        slot = _seek(table.rows, half, key, mixed)
+        for word in range(table.rows.shape[1]):
+            table.rows[slot, word] = table.rows[source, word]
         table.segments[half, 0] += 1
     span = 1 << (DIRECTORY_BITS - depth)
     first = (place // (2 * span)) * (2 * span)

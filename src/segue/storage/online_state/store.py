@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from segue.core.clock import WEEK_HOURS
 from segue.core.errors import NotReady
+from segue.storage.online_state import fold, tops
 from segue.storage.online_state.file import HEADER, LAYOUT, MAGIC, FolderLock, MappedArray, boot_id
 from segue.storage.online_state.fold import COUNTS, Listeners
 from segue.storage.online_state.pairs import DIRECTORY_BITS, MAX_SEGMENTS, SLOTS, Table
-from segue.storage.online_state.tops import CELLS_A_REGION, TOP, UNSET, Cells
+from segue.storage.online_state.tops import CELLS_A_REGION, META, TOP, UNSET, Cells
 
 FIRST_USERS, FIRST_REGIONS, FIRST_SEGMENTS = 1024, 8, 32
-_LISTENERS = ("counts", "items", "sessions", "words")
+_LISTENERS = ("counts", "entries")
+_TABLES = {"pairs": fold.ROW, "sums": tops.ROW}
 _CELLS = ("totals", "items", "sums", "meta")
 
 
@@ -37,20 +39,17 @@ def _files(ring: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
     cells = 1 + FIRST_REGIONS * CELLS_A_REGION
     files: dict[str, tuple[str, tuple[int, ...], int]] = {
         "listeners.counts": ("<u4", (COUNTS,), FIRST_USERS),
-        "listeners.items": ("<i4", (ring,), FIRST_USERS),
-        "listeners.sessions": ("<u4", (ring,), FIRST_USERS),
-        "listeners.words": ("<i8", (ring,), FIRST_USERS),
+        "listeners.entries": ("<i8", (ring, 2), FIRST_USERS),
         "cells.totals": ("<f8", (2,), cells),
         "cells.items": ("<i4", (TOP,), cells),
         "cells.sums": ("<f8", (TOP,), cells),
-        "cells.meta": ("<i4", (2,), cells),
+        "cells.meta": ("<i4", (META,), cells),
         "cells.hours": ("<f8", (WEEK_HOURS, 4), FIRST_REGIONS),
     }
-    for table in ("pairs", "sums"):
+    for table, words in _TABLES.items():
         files[f"{table}.directory"] = ("<u4", (), 1 << DIRECTORY_BITS)
         files[f"{table}.segments"] = ("<i4", (2,), FIRST_SEGMENTS)
-        files[f"{table}.keys"] = ("<u8", (), FIRST_SEGMENTS * SLOTS)
-        files[f"{table}.values"] = ("<i8", (2,), FIRST_SEGMENTS * SLOTS)
+        files[f"{table}.rows"] = ("<i8", (words,), FIRST_SEGMENTS * SLOTS)
     return files
 
 
@@ -100,7 +99,7 @@ class Store:
         """Beside a writer the length of the ring is read off the files: counts and rings have as many rows."""
         try:
             rows = (self.folder / "listeners.counts").stat().st_size // (4 * COUNTS)
-            return int((self.folder / "listeners.items").stat().st_size // (4 * rows))
+            return int((self.folder / "listeners.entries").stat().st_size // (16 * rows))
         except (FileNotFoundError, ZeroDivisionError):
             raise NotReady(f"{self.folder} holds no online state yet; start the server or import events first") from None
 
@@ -109,13 +108,11 @@ class Store:
             return self._files[name].array
 
         def table(name: str) -> Table:
-            directory, segments, keys, values = (array(f"{name}.{n}") for n in ("directory", "segments", "keys", "values"))
-            return Table(directory, segments, keys, values, self.header[name])
+            return Table(array(f"{name}.directory"), array(f"{name}.segments"), array(f"{name}.rows"), self.header[name])
 
-        counts, items, sessions, words = (array(f"listeners.{n}") for n in _LISTENERS)
         totals, tops, sums, meta = (array(f"cells.{n}") for n in _CELLS)
         cells = Cells(table("sums"), totals, tops, sums, meta, array("cells.hours"))
-        return View(Listeners(counts, items, sessions, words), table("pairs"), cells)
+        return View(Listeners(array("listeners.counts"), array("listeners.entries")), table("pairs"), cells)
 
     def _trusted(self) -> bool:
         header = self.header
@@ -155,31 +152,30 @@ class Store:
     def need(self, users: int, regions: int) -> None:
         """Make rows for that many users and region rows, and count them as used."""
         cells = 1 + regions * CELLS_A_REGION
-        self.header["users"] = max(int(self.header["users"]), users)
-        self.header["cells"] = max(int(self.header["cells"]), cells)
         sizes = {f"listeners.{name}": users for name in _LISTENERS} | {f"cells.{name}": cells for name in _CELLS}
         self._grow(sizes | {"cells.hours": regions})
+        self.header["users"] = max(int(self.header["users"]), users)
+        self.header["cells"] = max(int(self.header["cells"]), cells)
 
     def grow_tables(self) -> None:
         """Double each table that has less than half of its segments free."""
-        for name in ("pairs", "sums"):
+        for name in _TABLES:
             held = len(self._files[f"{name}.segments"])
             if 2 * int(self.header[name][0]) < held:
                 continue
             if held >= MAX_SEGMENTS:
                 raise NotReady(f"the table of {name} is full at {MAX_SEGMENTS * SLOTS:,} slots: split the users over two homes")
-            rows = {"keys": 2 * held * SLOTS, "values": 2 * held * SLOTS, "segments": 2 * held}
-            self._grow({f"{name}.{part}": size for part, size in rows.items()})
+            self._grow({f"{name}.rows": 2 * held * SLOTS, f"{name}.segments": 2 * held})
 
     def used(self) -> dict[str, int]:
         """Rows in use of every file but the header; the others are zero."""
         users, cells = int(self.header["users"]), int(self.header["cells"])
         rows = {f"listeners.{name}": users for name in _LISTENERS} | {f"cells.{name}": cells for name in _CELLS}
         rows["cells.hours"] = (cells - 1) // CELLS_A_REGION
-        for table in ("pairs", "sums"):
+        for table in _TABLES:
             segments = int(self.header[table][0])
             rows |= {f"{table}.directory": 1 << DIRECTORY_BITS, f"{table}.segments": segments}
-            rows |= {f"{table}.keys": segments * SLOTS, f"{table}.values": segments * SLOTS}
+            rows[f"{table}.rows"] = segments * SLOTS
         return rows
 
     def used_bytes(self) -> int:

@@ -17,7 +17,13 @@ TOP = 256
 CELLS_A_REGION = 1 + PARTS
 DEPTH = 3
 """World, region, region x part of the week: what one play is counted in."""
-SIZE, LOWEST = 0, 1
+BLOCK = 16
+SIZE, LOWEST, BLOCKS = 0, 1, 2
+"""Columns of Cells.top_meta: entries, place of the lowest of all, then the place of the lowest of each block."""
+META = BLOCKS + TOP // BLOCK
+PLAYS, HEARD, PLACE = 1, 2, 3
+"""Words of a row of the table after its key: two float64, then 1 + the place in the top list, 0 = not in it."""
+ROW = 4
 UNSET = np.iinfo(np.int64).min
 """The landmark before the first play."""
 REBASE_AFTER = 512
@@ -32,15 +38,15 @@ class Cells(NamedTuple):
 
     Cell 0 is the world, region row r has cell 1 + 9 r and one more for each part of the week.
 
-    Region rows are region + 1, row 0 holds the events that name no region. The table maps (cell, item) to (decayed plays,
-    decayed sum of shares heard), two float64 read through the integer words of the table.
+    Region rows are region + 1, row 0 holds the events that name no region. The table maps (cell, item) to the
+    decayed plays and the decayed sum of shares heard, and knows the item's place in the cell's list.
     """
 
     table: Table
     totals: NDArray[np.float64]  # (cells, 2) plays, sum of shares
     top_items: NDArray[np.int32]  # (cells, TOP) in no order
     top_sums: NDArray[np.float64]  # (cells, TOP) their decayed sums of shares
-    top_meta: NDArray[np.int32]  # (cells, 2) how many, place of the lowest
+    top_meta: NDArray[np.int32]  # (cells, META)
     hours: NDArray[np.float64]  # (region rows, 168, 4) plays, finished, rejected, seconds
 
 
@@ -53,58 +59,72 @@ def cell_of(row: int, part: int, level: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _find_lowest(items: NDArray[np.int32], sums: NDArray[np.float64], size: int) -> int:
-    """Place of the entry that leaves first: the smallest sum, of equal ones the larger item id."""
-    lowest = 0
-    for i in range(1, size):
-        if sums[i] < sums[lowest] or (sums[i] == sums[lowest] and items[i] > items[lowest]):
-            lowest = i
-    return lowest
+def _lower(items: NDArray[np.int32], sums: NDArray[np.float64], i: int, j: int) -> bool:
+    """Whether the entry at i leaves before the one at j: a smaller sum, of equal ones the larger item id."""
+    return bool(sums[i] < sums[j] or (sums[i] == sums[j] and items[i] > items[j]))
 
 
 @njit(cache=True, nogil=True)
-def raise_top(cells: Cells, cell: int, item: int, value: float) -> None:
+def _settle(items: NDArray[np.int32], sums: NDArray[np.float64], meta: NDArray[np.int32], place: int) -> None:
+    """The entry at `place` of a full list has changed: find the lowest again, of its block and of all."""
+    block = place // BLOCK
+    lowest = block * BLOCK
+    for i in range(block * BLOCK + 1, (block + 1) * BLOCK):
+        lowest = i if _lower(items, sums, i, lowest) else lowest
+    meta[BLOCKS + block] = lowest
+    lowest = meta[BLOCKS]
+    for other in range(BLOCKS + 1, META):
+        lowest = meta[other] if _lower(items, sums, meta[other], lowest) else lowest
+    meta[LOWEST] = lowest
+
+
+@njit(cache=True, nogil=True)
+def _raise_top(cells: Cells, cell: int, item: int, slot: np.int64, value: float) -> None:
     """The item's sum in this cell rose to `value`: keep the list the exact top of the cell.
 
     Sums only grow (forward decay), so an item outside the list enters when it passes the lowest, and never otherwise.
     """
-    items, sums, meta = cells.top_items[cell], cells.top_sums[cell], cells.top_meta[cell]
+    rows, items, sums, meta = cells.table.rows, cells.top_items[cell], cells.top_sums[cell], cells.top_meta[cell]
     size, lowest = meta[SIZE], meta[LOWEST]
-    if size == TOP and (value < sums[lowest] or (value == sums[lowest] and item > items[lowest])):
+    place = rows[slot, PLACE] - 1
+    if place >= 0:
+        sums[place] = value
+        if size == TOP and meta[BLOCKS + place // BLOCK] == place:
+            _settle(items, sums, meta, place)
         return
-    place = -1
-    for i in range(size):  # no early exit: the loop becomes a few vector compares
-        place = i if items[i] == item else place
-    if place < 0:
-        place = size if size < TOP else lowest
-    items[place] = item
-    sums[place] = value
-    if size < TOP and place == size:
+    if size < TOP:
+        items[size], sums[size], rows[slot, PLACE] = item, value, size + 1
         meta[SIZE] = size + 1
         if size + 1 == TOP:
-            meta[LOWEST] = _find_lowest(items, sums, TOP)
-    elif place == lowest and size == TOP:
-        meta[LOWEST] = _find_lowest(items, sums, TOP)
+            for block in range(TOP // BLOCK):
+                meta[BLOCKS + block] = block * BLOCK
+            for block in range(TOP // BLOCK):
+                _settle(items, sums, meta, block * BLOCK)
+        return
+    if value > sums[lowest] or (value == sums[lowest] and item < items[lowest]):
+        rows[find(cells.table, pack_key(cell, items[lowest])), PLACE] = 0
+        items[lowest], sums[lowest], rows[slot, PLACE] = item, value, lowest + 1
+        _settle(items, sums, meta, lowest)
 
 
 @njit(cache=True, nogil=True)
 def count(cells: Cells, row: int, part: int, item: int, weight: float, share: float) -> None:
     """Add one play of weight `weight`, of which `share` was heard, to every cell it belongs to."""
-    sums = cells.table.values.view(np.float64)
+    sums = cells.table.rows.view(np.float64)
     for level in range(DEPTH):
         cell = cell_of(row, part, level)
         slot = insert(cells.table, pack_key(cell, item))
-        sums[slot, 0] += weight
-        sums[slot, 1] += weight * share
+        sums[slot, PLAYS] += weight
+        sums[slot, HEARD] += weight * share
         cells.totals[cell, 0] += weight
         cells.totals[cell, 1] += weight * share
-        raise_top(cells, cell, item, sums[slot, 1])
+        _raise_top(cells, cell, item, slot, sums[slot, HEARD])
 
 
 def rebase(cells: Cells, lives: float) -> None:
     """Scale every sum down by 2**lives, a whole number: the landmark has moved that much."""
     scale = 2.0**-lives
-    for sums in (cells.table.values.view(np.float64), cells.totals, cells.top_sums, cells.hours):
+    for sums in (cells.table.rows.view(np.float64)[:, PLAYS : HEARD + 1], cells.totals, cells.top_sums, cells.hours):
         sums *= scale
 
 
@@ -126,7 +146,7 @@ def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
     q = (s + m q_parent) / (n + m), its twin for the share heard; n, s, N are decayed plays, shares and all plays of the
     cell. The world's p is n / N and its q leans on the mean share of all plays.
     """
-    sums = cells.table.values.view(np.float64)
+    sums = cells.table.rows.view(np.float64)
     p = 0.0
     q = cells.totals[0, 1] / cells.totals[0, 0] if cells.totals[0, 0] > 0.0 else 0.0
     for level in range(DEPTH):
@@ -134,8 +154,8 @@ def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
         if cell >= len(cells.totals):
             break
         slot = find(cells.table, pack_key(cell, item))
-        n = sums[slot, 0] * ask.scale if slot >= 0 else 0.0
-        s = sums[slot, 1] * ask.scale if slot >= 0 else 0.0
+        n = sums[slot, PLAYS] * ask.scale if slot >= 0 else 0.0
+        s = sums[slot, HEARD] * ask.scale if slot >= 0 else 0.0
         total = cells.totals[cell, 0] * ask.scale
         mu = ask.demand_prior if level > 0 else 0.0
         p = (n + mu * p) / (total + mu) if total + mu > 0.0 else p
