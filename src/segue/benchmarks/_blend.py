@@ -90,7 +90,7 @@ class Choice:
     Trained on the pairs that were chosen, each query counting once; L2 on the weights of standardized features.
     """
 
-    def __init__(self, *, reg: float = 1e-3) -> None:
+    def __init__(self, *, reg: float = 1e-2) -> None:
         self.reg = reg
 
     def fit(self, features: Float32, ptr: Int64, chosen: NDArray[np.bool_]) -> Choice:
