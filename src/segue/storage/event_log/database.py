@@ -42,6 +42,7 @@ class Database:
         self.path = path
         self._idle: list[sqlite3.Connection] = []
         self._pool = threading.Lock()
+        self._writing = threading.Lock()
         self.writer = self._connect()
         with _translated(path):
             self._create()
@@ -69,11 +70,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The write lock of the file, across processes; durable when the block ends, undone when it raises.
+        """The write lock of the file, across threads and processes; durable when the block ends, undone when it raises.
 
-        The caller keeps two threads of one process apart. NotReady when another process holds the lock for a minute.
+        NotReady when another process holds the lock for a minute.
         """
-        with _translated(self.path):
+        with self._writing, _translated(self.path):
             self.writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self.writer

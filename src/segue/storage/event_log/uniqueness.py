@@ -48,11 +48,12 @@ class KeyIndex:
 
     def catch_up(self) -> None:
         """Take in every key that is stored, whoever stored it."""
-        if self._version == self._database.version():
+        version = self._database.version()  # before the look: what is stored meanwhile counts as new the next time
+        if self._version == version:
             return
         self._token += 1
         self._take_in(0)
-        self._version = self._database.version()
+        self._version = version
 
     def overtaken(self) -> bool:
         """Take in what others stored since catch_up, holding the write lock; True when it touches keys of this append.
