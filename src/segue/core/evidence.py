@@ -24,10 +24,13 @@ def ranks(evidence: Float32) -> Int32:
     bits = scores.view(np.int32)
     ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))  # same order as the floats, as integers
     silent = np.isnan(scores)
-    keys = np.where(silent, np.int64(SILENT), (~ascending).astype(np.int64))
-    keys = np.sort((keys << 32) | np.arange(n, dtype=np.int64), axis=1)
+    keys = np.where(silent, np.int32(SILENT), ~ascending).astype(np.int64) << 32
+    keys |= np.arange(n)
+    keys.sort(axis=1)
+    keys &= 0xFFFFFFFF
+    keys += np.arange(m)[:, None] * n
     places = np.empty((m, n), np.int32)
-    np.put_along_axis(places, keys & 0xFFFFFFFF, np.broadcast_to(np.arange(n, dtype=np.int32), (m, n)), axis=1)
+    places.reshape(-1)[keys] = np.arange(n, dtype=np.int32)
     places[silent] = SILENT
     return np.ascontiguousarray(places.T)
 

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.clock import DAY_MS, HOUR_MS, part_of_week
+from segue.core.clock import part_of_week
 from segue.core.evidence import SILENT, ranks
 from segue.core.types import MISSING, NO_DAY, Candidates, Float32, Int32, Int64, Items, Query
+from segue.features.kernels import fill_own
 
 CONTEXT = ("night", "morning", "daytime", "weekend", "in_session", "session_length", "session_skips", "known")
 """The same for every candidate of a query: they move P(listen), not the order."""
@@ -35,8 +36,6 @@ OWN = (
     "age_unknown",
     "length",
 )
-NEW_DAYS = 30
-_USUAL_S = 210.0
 
 
 class RemembersPlays(Protocol):
@@ -71,9 +70,9 @@ class Features:
     """Rows for the candidates of the sources named, (n, F) float32, finite; `names` are the columns.
 
     For each source: <source> = (k + 1) / (k + 1 + its rank), 0 where silent; <source>_here = the same inside a session, 0
-    outside of one, so that a linear model may trust sources differently there; <source>_said = 1 or 0. Then OWN, then
-    CONTEXT. Ranks rather than scores: a refit changes the scale of scores every night. A source of the candidates that is
-    not named is not seen; a named one that is absent (it was late) is silent. Counts enter as log(1 + count).
+    outside of one, so that a linear model may trust sources differently there; <source>_said = 1 or 0. Then OWN (made in
+    segue.features.kernels), then CONTEXT. Ranks rather than scores: a refit changes the scale of scores every night. A
+    source of the candidates that is not named is not seen; a named one that is absent (it was late) is silent.
     """
 
     def __init__(self, sources: Sequence[str], *, k: float = 20.0) -> None:
@@ -93,12 +92,17 @@ class Features:
         out[:, :m] = evidence
         out[:, m : 2 * m] = evidence if here else 0.0
         out[:, 2 * m : 3 * m] = said
-        own = out[:, 3 * m : 3 * m + len(OWN)]
-        own[:, 0] = said.mean(axis=1) if m else 0.0
-        own[:, 1:6] = _remembered(query, memory)
-        own[:, 6:14] = _lately(query, candidates.items, facts)
-        own[:, 14:18] = _song(query, candidates.items, facts)
         out[:, 3 * m + len(OWN) :] = _context(query)
+        recent = query.recent
+        fill_own(
+            out[:, 3 * m :],
+            said.sum(axis=1) / np.float32(max(m, 1)),
+            _song(candidates.items, facts),
+            (np.array(memory.times), np.array(memory.last), np.array(memory.popularity)),
+            (np.array(candidates.items), np.array(recent.items), np.array(recent.signal), np.array(recent.in_session)),
+            (_of(facts.artist, recent.items), _of(facts.album, recent.items)),
+            query.now,
+        )
         return out
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
@@ -113,50 +117,12 @@ class Features:
         return np.where(said, value, np.float32(0)), said
 
 
-def _remembered(query: Query, memory: Memory) -> Float32:
-    """expected_share, plays, heard, heard_times, heard_ago: (n, 5).
-
-    Plays are relative to the candidates' mean, so that how fast counts decay and how long they were kept matters little:
-    the state and the history count the same songs over different spans. heard_ago is log(1 + hours), 0 for never.
-    """
-    share, plays = memory.popularity[:, 0], memory.popularity[:, 1]
-    heard = memory.times > 0
-    hours = np.maximum(query.now - memory.last, 0) / HOUR_MS
-    ago = np.where(heard, np.log1p(hours), 0.0)
-    return np.column_stack((share, plays - plays.mean(), heard, np.log1p(memory.times.astype(np.float32)), ago)).astype(
-        np.float32
-    )
-
-
-def _lately(query: Query, items: Int32, facts: Items) -> Float32:
-    """What the recent rows say of the song and of its artist: (n, 8)."""
-    recent = query.recent
-    wanted, refused, here = recent.signal > 0, recent.signal < 0, recent.in_session
-    artists, theirs = _of(facts.artist, items), _of(facts.artist, recent.items)
-    columns = [
-        np.minimum(_times(items, recent.items[wanted]), 1),
-        np.minimum(_times(items, recent.items[refused]), 1),
-        *(np.log1p(_times(artists, theirs[mask & (theirs >= 0)])) for mask in (wanted, refused, wanted & here, refused & here)),
-    ]
-    last = recent.items[wanted][:1]
-    for column in (facts.artist, facts.album):
-        of_last = _of(column, last)
-        same = _of(column, items) == of_last[0] if len(of_last) and of_last[0] != MISSING else np.zeros(len(items))
-        columns.append(same)
-    return np.column_stack(columns).astype(np.float32)
-
-
-def _song(query: Query, items: Int32, facts: Items) -> Float32:
-    """new_release, age in log(1 + days), age_unknown, length in log(seconds / 210): (n, 4)."""
-    released = _of(facts.released, items, NO_DAY)
-    unknown = released == NO_DAY
-    days = np.where(unknown, 0, np.maximum(query.now // DAY_MS - released.astype(np.int64), 0))
+def _song(items: Int32, facts: Items) -> tuple[Int32, Int32, Int32, Float32]:
+    """Artist, album, day of release and length of the items; what is unknown is marked as such."""
+    length = np.full(len(items), np.nan, np.float32)
     known = (items >= 0) & (items < len(facts))
-    seconds = np.full(len(items), np.nan, np.float32)
-    seconds[known] = facts.duration_s[items[known]]
-    length = np.log(np.where(np.isfinite(seconds) & (seconds > 0), seconds, _USUAL_S) / _USUAL_S)
-    new = ~unknown & (days <= NEW_DAYS)
-    return np.column_stack((new, np.log1p(days), unknown, np.clip(length, -3, 3))).astype(np.float32)
+    length[known] = facts.duration_s[items[known]]
+    return _of(facts.artist, items), _of(facts.album, items), _of(facts.released, items, NO_DAY), length
 
 
 def _context(query: Query) -> Float32:
@@ -180,20 +146,11 @@ def _context(query: Query) -> Float32:
     )
 
 
-def _times(values: Int32, among: Int32) -> NDArray[np.int64]:
-    """How often each value stands among others, (n,)."""
-    if len(among) == 0:
-        return np.zeros(len(values), np.int64)
-    known, counts = np.unique(among, return_counts=True)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return np.where(known[place] == values, counts[place], 0)
-
-
 def _of(column: Int32, items: Int32, nothing: int = MISSING) -> Int32:
     """column[items], `nothing` for items that the column does not have."""
     known = (items >= 0) & (items < len(column))
     if known.all():
-        return column[items]
+        return column[items]  # a copy of its own, never a read-only view: the kernel is compiled once
     out = np.full(len(items), nothing, np.int32)
     out[known] = column[items[known]]
     return out
