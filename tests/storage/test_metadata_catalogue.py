@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.catalogue.works import work_key
-from segue.core.errors import BadInput, Corrupt, NotFound
+from segue.core.errors import BadInput, Corrupt, NotFound, NotReady
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import MISSING, NO_DAY, Items
-from segue.storage.metadata import cache
+from segue.storage.metadata import cache, database
+from segue.storage.metadata.names import SqliteNames
 from segue.storage.metadata.search import SearchIndex
 from segue.storage.metadata.sqlite import SqliteCatalogue
 
@@ -107,8 +108,8 @@ def test_nothing_new_is_nothing_written_and_the_same_facts(opened: Open, tmp_pat
     facts = catalogue.facts
     catalogue.put_items([*SONGS, ItemRecord("s1")])
     assert catalogue.facts is facts
-    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as database:
-        assert database.execute("SELECT DISTINCT version FROM items").fetchall() == [(1,)]
+    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as raw:
+        assert raw.execute("SELECT DISTINCT version FROM items").fetchall() == [(1,)]
     assert catalogue.put_items([]).tolist() == []
 
 
@@ -153,6 +154,9 @@ def test_titles_stand_for_slates(opened: Open) -> None:
     assert catalogue.titles(ids()) == []
     catalogue.put_items([ItemRecord("s1", title="Red Moon")])
     assert catalogue.titles(ids(0)) == [("Red Moon", "Ella")]
+    for unknown in (MISSING, 5):
+        with pytest.raises(NotFound):
+            catalogue.titles(ids(0, unknown))
 
 
 def test_users_are_coarse_and_quick_to_ask(opened: Open) -> None:
@@ -244,6 +248,42 @@ def test_what_one_put_the_other_sees_after_refresh(opened: Open) -> None:
     other.refresh()
     assert same(one.facts, other.facts)
     assert tags_of(one, 0) == ["calm"]
+
+
+def test_a_refresh_sees_one_moment_though_others_go_on_writing(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = opened(), opened()
+    one.put_items(SONGS[:1])
+    rest = [SONGS[2]]
+    take_in = SqliteNames.take_in
+
+    def slowly(names: SqliteNames) -> None:
+        take_in(names)
+        if names is other.devices and rest:  # the last dictionary has been read, the rows have not
+            with monkeypatch.context() as undone:
+                undone.setattr(SqliteNames, "take_in", take_in)
+                one.put_items([rest.pop()])
+
+    monkeypatch.setattr(SqliteNames, "take_in", slowly)
+    other.refresh()
+    assert len(other.facts) == 1
+    other.refresh()
+    assert same(other.facts, one.facts)
+    assert other.titles(ids(1)) == [("Moon River", "Andy")]
+
+
+def test_who_opens_a_catalogue_waits_for_no_writer_and_a_writer_gives_up_in_words(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(database, "WAIT_S", 0.01)
+    opened().put_items(SONGS)
+    with closing(sqlite3.connect(tmp_path / "catalogue.db", isolation_level=None)) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        late = opened()
+        assert late.titles(ids(0)) == [("Blue Moon", "Ella")]
+        with pytest.raises(NotReady, match="another process"):
+            late.put_items([ItemRecord("more")])
+        busy.execute("ROLLBACK")
+    assert late.put_items([ItemRecord("more")]).tolist() == [3]
 
 
 def damage_nothing(folder: Path) -> None:
@@ -343,8 +383,8 @@ def test_a_file_that_is_no_catalogue_is_corrupt(tmp_path: Path) -> None:
 
 def test_a_catalogue_of_a_later_version_is_refused(opened: Open, tmp_path: Path) -> None:
     opened().close()
-    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as database, database:
-        database.execute("UPDATE about SET value = '99' WHERE key = 'format'")
+    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as raw, raw:
+        raw.execute("UPDATE about SET value = '99' WHERE key = 'format'")
     with pytest.raises(Corrupt, match="format 99"):
         SqliteCatalogue(tmp_path, today=lambda: 0, work_key=work_key)
 
@@ -428,7 +468,7 @@ def test_killed_writers_lose_nothing_they_acknowledged_and_never_share_an_id(ope
         number = int(name.split("-")[1])
         assert catalogue.titles(ids(dense)) == [(f"Title {name.replace('-', ' ')}", f"Artist {number % 7}")]
         assert tags_of(catalogue, dense) == [f"t{number % 5}"]
-    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        stored = database.execute("SELECT count(*) FROM items").fetchone()[0]
+    with closing(sqlite3.connect(tmp_path / "catalogue.db")) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        stored = raw.execute("SELECT count(*) FROM items").fetchone()[0]
     assert stored == len(catalogue.items)  # names and facts of a put are one transaction

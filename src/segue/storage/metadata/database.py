@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segue.core.errors import Corrupt
+from segue.core.errors import Corrupt, NotReady
 
 FORMAT = 1
 WAIT_S = 60.0
@@ -72,7 +72,7 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """A transaction, alone among threads and processes; durable when the block is left, undone when it raises."""
         with self._lock:
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 seen = self._catch_up()
                 transaction = Transaction(self._writer)
@@ -87,9 +87,16 @@ class Database:
             self._seen = seen
 
     def refresh(self) -> None:
-        """Take in what other processes wrote; a microsecond or two when they wrote nothing."""
+        """Take in what other processes wrote, as of one moment; a few microseconds when they wrote nothing."""
         with self._lock:
-            self._catch_up()
+            if self._version() == self._seen:
+                return
+            self._writer.execute("BEGIN")  # names and the rows that speak of them have to be of one moment
+            try:
+                self._writer.execute("SELECT 1 FROM about").fetchone()
+                self._catch_up()
+            finally:
+                self._writer.execute("ROLLBACK")
 
     def reader(self) -> sqlite3.Connection:
         """This thread's own connection for reading."""
@@ -110,32 +117,51 @@ class Database:
             self._readers.clear()
             self.opened = False
 
+    def _version(self) -> int:
+        """Changes when, and only when, another connection has written."""
+        return int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+
     def _catch_up(self) -> int:
-        seen = int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+        seen = self._version()
         if seen != self._seen and self._take_in is not None:
             self._take_in()
             self._seen = seen
         return seen
+
+    def _begin(self) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise NotReady(f"{self._path}: another process has been writing for {WAIT_S:.0f} s") from error
 
     def read(self, sql: str, *values: object) -> sqlite3.Cursor:
         """A query on the writer's connection, which sees its own transaction; the lock must be held."""
         return self._writer.execute(sql, values)
 
     def _found(self) -> None:
-        """Create the tables where they are not there yet."""
+        """Create the tables where they are not there yet; who opens a catalogue that is there waits for nobody."""
         self._use_wal()
         self._writer.execute("PRAGMA synchronous=FULL")
         self._writer.execute("PRAGMA cache_size=-65536")  # KiB, as it is negative
-        self._writer.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA:
-            self._writer.execute(statement)
-        about = [("format", str(FORMAT)), ("id", secrets.token_hex(8))]
-        self._writer.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about)
-        self._writer.execute("COMMIT")
-        facts = dict(self._writer.execute("SELECT key, value FROM about").fetchall())
+        facts = self._about()
+        if not facts:
+            self._begin()
+            for statement in SCHEMA:
+                self._writer.execute(statement)
+            about = [("format", str(FORMAT)), ("id", secrets.token_hex(8))]
+            self._writer.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about)
+            self._writer.execute("COMMIT")
+            facts = self._about()
         if facts["format"] != str(FORMAT):
             raise Corrupt(f"has format {facts['format']}, this version reads format {FORMAT}")
         self.id: str = facts["id"]
+
+    def _about(self) -> dict[str, str]:
+        if self._writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone() is None:
+            return {}
+        return dict(self._writer.execute("SELECT key, value FROM about").fetchall())
 
     def _use_wal(self) -> None:
         """Turn on the write-ahead log; SQLite does not wait for this lock by itself when two processes open a new file."""

@@ -17,6 +17,7 @@ APOSTROPHES = str.maketrans({"'": None, "\u2019": None})
 MOST_WORDS = 12
 BATCH = 10_000
 CREATE = "CREATE VIRTUAL TABLE words USING fts5(title, artist, content='', prefix='2', tokenize='unicode61')"
+KNOWN = "SELECT 1 FROM sqlite_master WHERE name = 'words'"
 POOL = 400
 """Matches looked at for each way of asking: bounds the time of a word that half of the songs hold."""
 
@@ -41,16 +42,19 @@ class SearchIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        with database.write() as transaction:
-            known = transaction.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
-            self._indexed = known is not None or self._found(transaction)
-            if known is None and self._indexed:
-                self._fill(transaction)
+        if database.reader().execute(KNOWN).fetchone() is None:
+            with database.write() as transaction:
+                if transaction.execute(KNOWN).fetchone() is None and self._found(transaction):
+                    self._fill(transaction)
+        self._indexed = database.reader().execute(KNOWN).fetchone() is not None
 
     def update(self, transaction: Transaction, changes: Iterable[tuple[int, ItemRecord | None, ItemRecord]]) -> None:
         """Index items: (dense id, what it was or None, what it is now)."""
-        if not self._indexed:
-            return
+        if self._indexed:
+            self._change(transaction, changes)
+
+    @staticmethod
+    def _change(transaction: Transaction, changes: Iterable[tuple[int, ItemRecord | None, ItemRecord]]) -> None:
         gone, fresh = [], []
         for dense, old, new in changes:
             before, after = _texts(old), _texts(new)
@@ -93,7 +97,7 @@ class SearchIndex:
         rows = transaction.execute("SELECT dense, json FROM items ORDER BY dense")
         while chunk := rows.fetchmany(BATCH):
             records = ((dense, None, msgspec.json.decode(text, type=ItemRecord)) for dense, text in chunk)
-            self.update(transaction, records)
+            self._change(transaction, records)
 
     @staticmethod
     def _found(transaction: Transaction) -> bool:

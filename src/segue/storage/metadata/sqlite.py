@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from segue.core.errors import BadInput
+from segue.core.errors import BadInput, NotFound
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import MISSING, Int32, Items
 from segue.storage.metadata.cache import Cache
@@ -106,8 +106,10 @@ class SqliteCatalogue:
         return self._users.get(dense)
 
     def titles(self, dense: Int32) -> list[tuple[str, str]]:
-        """(title, artist) of items; the external id stands in for a missing title, "" for a missing artist."""
+        """(title, artist) of items; the external id stands in for a missing title, "" for a missing artist; NotFound."""
         dense = np.asarray(dense, np.int32)
+        if len(dense) and not 0 <= dense.min() <= dense.max() < len(self.items):
+            raise NotFound(f"no item has a dense id outside 0 to {len(self.items) - 1}")
         titles = self._items.titles.get(dense)
         if not all(titles):
             titles = [title or self.items.name(int(row)) for title, row in zip(titles, dense, strict=True)]
