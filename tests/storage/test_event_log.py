@@ -1,0 +1,393 @@
+"""The SQLite log: its two ways in, its key index, its crashes, its neighbours and its corruption."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.test_event_log import everything, same, some
+from segue.benchmarks import crash
+from segue.core.errors import BadInput, Corrupt, NotReady
+from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE
+from segue.core.types import EVENT, Events
+from segue.storage.event_log import database, reader, sealing, segments, sqlite, uniqueness
+from segue.storage.event_log.files import DRAFT, Draft
+from segue.storage.event_log.runs import Run, RunRow, RunWriter, find, open_run
+from segue.storage.event_log.sqlite import SqliteEventLog
+
+EVER = (1 << 63) - 1
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every threshold so small that a few events reach all of the code."""
+    monkeypatch.setattr(sqlite, "BULK_ROWS", 6)
+    monkeypatch.setattr(uniqueness, "FLUSH_KEYS", 8)
+    monkeypatch.setattr(uniqueness, "_SMALLEST", 4)
+    monkeypatch.setattr(segments, "ROW_GROUP", 5)
+    monkeypatch.setattr(sealing, "SEAL_ROWS", 40)
+    monkeypatch.setattr(reader, "CHUNK_ROWS", 7)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteEventLog]:
+    opened = SqliteEventLog(tmp_path)
+    yield opened
+    opened.close()
+
+
+def tally(tree: Path, pattern: str) -> int:
+    return len(list(tree.glob(pattern)))
+
+
+APPEND = st.tuples(
+    st.just("append"), st.integers(0, 1), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2)), max_size=14)
+)
+STEPS = st.lists(
+    st.one_of(APPEND, APPEND, APPEND, st.tuples(st.sampled_from(["seal", "reopen"]), st.integers(0, 1))), max_size=14
+)
+
+
+@pytest.mark.usefixtures("tiny")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_whatever_is_done_the_log_is_a_list_and_a_dict(steps: list[tuple[Any, ...]]) -> None:
+    """Two handles stand for two processes; the model is a dict from key to body, and the keys in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [SqliteEventLog(Path(folder)), SqliteEventLog(Path(folder))]
+        model: dict[int, int] = {}
+        for step in steps:
+            who = step[1]
+            if step[0] == "seal":
+                logs[who].seal(EVER)
+            elif step[0] == "reopen":
+                logs[who].close()
+                logs[who] = SqliteEventLog(Path(folder))
+            else:
+                expected = []
+                for key, body in step[2]:
+                    known = model.get(key)
+                    expected.append(ACCEPTED if known is None else DUPLICATE if known == body else CONFLICT)
+                    model.setdefault(key, body)
+                batch = some([key for key, _ in step[2]])
+                batch["body"] = [body for _, body in step[2]]
+                appended = logs[who].append(batch)
+                assert appended.status.tolist() == expected
+                assert appended.seq[appended.seq > 0].tolist() == list(
+                    range(len(model) - expected.count(ACCEPTED) + 1, len(model) + 1)
+                )
+        for log in logs:
+            out = log.read(0, 10_000)
+            assert out["key_lo"].tolist() == list(model)
+            assert out["body"].tolist() == list(model.values())
+            assert out["seq"].tolist() == list(range(1, len(model) + 1))
+            assert out.tobytes() == everything(log).tobytes()
+            assert log.last == len(model)
+            assert log.check() == []
+            log.close()
+
+
+def test_a_bulk_append_is_a_segment_at_once_and_reads_like_any_other(log: SqliteEventLog, tmp_path: Path) -> None:
+    events = some(list(range(60_000)))
+    log.append(some([70_000]))
+    assert log.append(events).seq.tolist() == list(range(2, 60_002))
+    log.append(some([70_001]))
+    assert tally(tmp_path, "segments/*.parquet") == 1
+    out = everything(log)
+    assert same(out, np.concatenate([some([70_000]), events, some([70_001])]))
+    assert out["seq"].tolist() == list(range(1, 60_003))
+    assert log.read(30_000, 3)["seq"].tolist() == [30_001, 30_002, 30_003]
+    assert (log.append(events[::-1]).status == DUPLICATE).all()
+    assert log.check() == []
+
+
+def test_a_bulk_append_that_fails_leaves_nothing(log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = some(list(range(50_000)))
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "register", full)
+        with pytest.raises(OSError, match="full"):
+            log.append(events)
+    assert log.last == 0
+    assert list((tmp_path / "segments").iterdir()) == []
+    assert (log.append(events).status == ACCEPTED).all()
+
+
+def test_a_bulk_append_that_is_overtaken_by_the_same_event_starts_over(
+    log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SqliteEventLog(tmp_path)
+    finish = segments.SegmentWriter.finish
+    calls = []
+
+    def overtake(writer: segments.SegmentWriter) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            other.append(some([7, 90_000]))
+        elif len(calls) == 2:
+            other.append(some([90_001]))  # another event: no reason to start over
+        finish(writer)
+
+    monkeypatch.setattr(segments.SegmentWriter, "finish", overtake)
+    appended = log.append(some(list(range(50_001))))
+    assert len(calls) == 2
+    assert np.flatnonzero(appended.status).tolist() == [7]
+    assert log.last == other.last == 50_003
+    assert appended.seq[0] == 4
+    out = everything(log)
+    assert len(np.unique(out["key_lo"])) == len(out) == 50_003
+    assert tally(tmp_path, f"segments/*{DRAFT}") == 0
+    other.close()
+
+
+def test_opening_sweeps_what_a_crash_left_but_not_what_lives(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    log.append(some(list(range(50_000))))
+    kept = set((tmp_path / "segments").iterdir())
+    for name in (
+        f"segments/dead{DRAFT}",
+        "segments/000000000000001-000000000000009.parquet",
+        f"keys/dead{DRAFT}",
+        "keys/x.keys",
+    ):
+        (tmp_path / name).write_bytes(b"half")
+    alive = Draft(tmp_path / "segments")
+    SqliteEventLog(tmp_path).close()
+    assert set((tmp_path / "segments").iterdir()) == kept | {alive.path}
+    assert list((tmp_path / "keys").iterdir()) == []
+    alive.discard()
+    log.close()
+
+
+def test_batches_that_a_crash_left_beside_their_segment_are_read_once_and_swept(
+    log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in range(5):
+        log.append(some([key]))
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "sweep_batches", lambda _: None)
+        assert log.seal(EVER)
+    assert everything(log)["key_lo"].tolist() == list(range(5))
+    assert log.check() == []
+    count = "SELECT count(*) FROM batches"
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        assert connection.execute(count).fetchone() == (5,)
+        SqliteEventLog(tmp_path).close()
+        assert connection.execute(count).fetchone() == (0,)
+    connection.close()
+    assert everything(log)["key_lo"].tolist() == list(range(5))
+
+
+def test_only_what_arrived_before_is_sealed_and_days_apart(tmp_path: Path) -> None:
+    now = [86_400_000 * 20_000]
+    log = SqliteEventLog(tmp_path, clock=lambda: now[0])
+    for day in range(3):
+        log.append(some([10 * day, 10 * day + 1]))
+        log.append(some([10 * day + 2]))
+        now[0] += 86_400_000
+    assert len(log.seal(86_400_000 * 20_002)) == 2
+    assert tally(tmp_path, "segments/*") == 2
+    assert log.seal(86_400_000 * 20_002) == []
+    assert len(log.seal(EVER)) == 1
+    assert everything(log)["key_lo"].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    log.close()
+
+
+def test_many_small_segments_become_few(log: SqliteEventLog, tmp_path: Path) -> None:
+    for key in range(20):
+        log.append(some([2 * key, 2 * key + 1]))
+        log.seal(EVER)
+    assert tally(tmp_path, "segments/*") < 8
+    assert everything(log)["key_lo"].tolist() == list(range(40))
+    assert log.check() == []
+
+
+def test_search_words_stay_with_their_event(log: SqliteEventLog) -> None:
+    log.append(some([1, 2, 3]), {0: "björk", 2: "radio"})
+    log.append(some([3, 4]), {0: "a duplicate's words are not kept", 1: "songs"})
+    assert log.texts(0, 10) == {1: "björk", 3: "radio", 4: "songs"}
+    assert log.texts(1, 3) == {3: "radio"}
+
+
+def test_an_unknown_column_is_refused_before_the_walk(log: SqliteEventLog) -> None:
+    with pytest.raises(BadInput, match="plays"):
+        log.scan(0, 1, ["plays"])
+
+
+def spoil(path: Path, share: float) -> None:
+    """Flip one bit of a file, at a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_spoiled_batch_is_noticed(log: SqliteEventLog, tmp_path: Path) -> None:
+    log.append(some([1, 2]))
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("UPDATE batches SET payload = zeroblob(length(payload))")
+    connection.close()
+    assert any("1-2" in line for line in log.check())
+    with pytest.raises(Corrupt, match="1-2"):
+        log.read(0, 10)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_spoiled_segment_is_noticed(log: SqliteEventLog, tmp_path: Path, share: float) -> None:
+    log.append(some(list(range(50_000))))
+    (path,) = (tmp_path / "segments").iterdir()
+    spoil(path, share)
+    assert any(path.name in line for line in log.check())
+    with pytest.raises(Corrupt, match=path.name):
+        everything(log)
+
+
+def test_a_missing_segment_is_corrupt(log: SqliteEventLog, tmp_path: Path) -> None:
+    log.append(some(list(range(50_000))))
+    (path,) = (tmp_path / "segments").iterdir()
+    path.unlink()
+    assert any(path.name in line for line in log.check())
+    with pytest.raises(Corrupt, match=path.name):
+        everything(log)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("harm", ["remove", "cut"])
+def test_a_lost_key_run_is_made_again_from_the_log(tmp_path: Path, harm: str) -> None:
+    log = SqliteEventLog(tmp_path)
+    for start in range(0, 60, 10):
+        log.append(some(list(range(start, start + 10))))
+    log.close()
+    run = min((tmp_path / "keys").iterdir())
+    run.unlink() if harm == "remove" else run.write_bytes(run.read_bytes()[:-8])
+    log = SqliteEventLog(tmp_path)
+    assert (log.append(some(list(range(60)), body=8)).status == CONFLICT).all()
+    log.append(some(list(range(100, 110))))
+    assert log.check() == []
+    log.close()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_spoiled_key_run_is_noticed(log: SqliteEventLog, tmp_path: Path) -> None:
+    log.append(some(list(range(10))))
+    (path,) = (tmp_path / "keys").iterdir()
+    spoil(path, 0.5)
+    assert any(path.name in line for line in log.check())
+
+
+def test_a_file_that_is_no_log_and_a_layout_of_the_future_are_corrupt(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_bytes(b"x" * 8192)
+    with pytest.raises(Corrupt, match=r"log\.db"):
+        SqliteEventLog(tmp_path)
+    (tmp_path / "log.db").unlink()
+    SqliteEventLog(tmp_path).close()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(Corrupt, match="newer"):
+        SqliteEventLog(tmp_path)
+
+
+def test_a_log_that_another_holds_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.01)
+    log, other = SqliteEventLog(tmp_path), SqliteEventLog(tmp_path)
+    with other._database.transaction(), pytest.raises(NotReady, match="locked"):
+        log.append(some([1]))
+    assert log.append(some([1])).status.tolist() == [ACCEPTED]
+    log.close()
+    other.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    groups=st.lists(st.lists(st.integers(0, 300), max_size=80), min_size=1, max_size=4),
+    asked=st.lists(st.integers(0, 300), min_size=1, max_size=50),
+)
+def test_merged_runs_know_each_key_once(groups: list[list[int]], asked: list[int]) -> None:
+    """Keys share few values of hi, so that equal halves are met; the model is a dict."""
+    bodies: dict[int, int] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, runs, at = Path(name), [], 0
+        for group in groups:
+            keys = [key for key in dict.fromkeys(group) if key not in bodies]
+            bodies |= {key: key * 3 for key in keys}
+            values = np.array(keys, np.uint64)
+            writer = RunWriter(folder, len(keys))
+            writer.sort(values // np.uint64(7), values % np.uint64(7), values * np.uint64(3))
+            runs.append(write(folder, writer, at))
+            at += len(keys) + 1
+        writer = RunWriter(folder, len(bodies))
+        writer.merge(runs)
+        merged = write(folder, writer, at)
+        order = np.lexsort((merged.lo, merged.hi))
+        assert order.tolist() == list(range(len(bodies)))
+        values = np.array(asked, np.uint64)
+        status = np.full(len(values), 255, np.uint8)
+        body = np.array([key * 3 if key % 2 else 1 for key in asked], np.uint64)
+        find(merged, values // np.uint64(7), values % np.uint64(7), body, status)
+        known = [
+            255 if key not in bodies else 1 if bodies[key] == wanted else 2 for key, wanted in zip(asked, body, strict=True)
+        ]
+        assert status.tolist() == known
+
+
+def write(folder: Path, writer: RunWriter, at: int) -> Run:
+    row: RunRow = writer.finish(at, at + 1)
+    writer.publish(row)
+    return open_run(folder, row)
+
+
+def append_numbers(folder: Path, seed: int, rounds: int) -> None:
+    """What a process does in the test below."""
+    rng = np.random.default_rng(seed)
+    log = SqliteEventLog(folder)
+    for _ in range(rounds):
+        log.append(some(rng.integers(0, 3_000, 100).tolist()))
+        if rng.random() < 0.2:
+            log.seal(EVER)
+    log.close()
+
+
+def test_processes_that_append_at_once_double_nothing(tmp_path: Path) -> None:
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=append_numbers, args=(tmp_path, seed, 40)) for seed in (1, 2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    log = SqliteEventLog(tmp_path)
+    out: Events = everything(log)
+    given_keys = {int(k) for seed in (1, 2) for k in numbers(seed)}
+    assert sorted(out["key_lo"].tolist()) == sorted(given_keys)
+    assert out["seq"].tolist() == list(range(1, len(out) + 1))
+    assert out.dtype == EVENT
+    assert log.check() == []
+    log.close()
+
+
+def numbers(seed: int) -> list[int]:
+    rng = np.random.default_rng(seed)
+    out: list[int] = []
+    for _ in range(40):
+        out += rng.integers(0, 3_000, 100).tolist()
+        rng.random()
+    return out
+
+
+def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
+    tally = crash.torture(tmp_path / "home", cycles=20, seed=3, longest_s=0.05)
+    assert (tally.lost, tally.doubled, tally.problems) == (0, 0, [])
+    assert sum(count for _, count in tally.events) > 20
+    assert crash.state_follows(tmp_path / "home")
