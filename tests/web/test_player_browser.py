@@ -182,10 +182,11 @@ def test_the_dial_and_the_station_change_the_question(desktop: Player) -> None:
     song = desktop.stub.card(5)
     page.fill("#search", song["title"])
     page.locator(".found-row .kind-items").first.wait_for()
-    page.locator(".found-row", has_text=song["artist"]).first.click()
+    page.locator(".found-row", has_text="Song").filter(has_text=song["artist"]).first.click()
     desktop.until(lambda: "seeds" in desktop.stub.questions[-1])
-    (seeds,) = desktop.stub.questions[-1]["seeds"].values()
-    assert seeds in ([song["id"]], [song["artist"]])
+    assert desktop.stub.questions[-1]["seeds"] == {"items": [song["id"]]}
+    assert desktop.title() == song["title"]  # a radio from a song begins with it
+    desktop.until(lambda: desktop.actions()[-3:] == ["progress", "clicked", "started"])  # what played is left unjudged
     page.get_by_role("button", name="Back to your own radio").click()
     desktop.until(lambda: "seeds" not in desktop.stub.questions[-1])
 

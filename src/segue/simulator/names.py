@@ -44,7 +44,7 @@ GENRES: tuple[Genre, ...] = (
         5.2,
         ("late night", "warm", "restless", "smoky"),
         ("{first} {last} Trio", "{first} {last}", "The {adj} {noun} Quintet", "{last}'s {noun}", "{place} Six"),
-        ("{adj} {noun} Blues", "Round the {noun}", "{noun} at {place}", "A {noun} for {first}", "{adj} {noun}"),
+        ("{adj} {noun} Blues", "Round the {noun}", "{noun} at {place}", "{noun} for {first}", "{adj} {noun}"),
         _words("Crooked Velvet Slow Amber Blue Lazy Second Hazy Loose Copper"),
         _words("Corner Trolley Ashtray Stairwell Saxophone Umbrella Taxi Waltz Pocket Alley Window Cinnamon"),
     ),

@@ -80,11 +80,25 @@ export class Radio extends EventTarget {
     await this.refresh();
   }
 
-  /** Start from {kind: items | artists | tags, value, label}; null goes back to the listener's own radio. */
+  /** Start from {kind: items | artists | tags, value, label, song?}: the song itself, or the first that the station finds.
+
+   What plays is left without a verdict: it was not skipped for its own sake. null goes back to the listener's own radio,
+   after the song that plays.
+   */
   async tune(station) {
     this.station = station;
     this.#say("station");
+    if (station?.song) {
+      const { id, title, artist } = station.song;
+      this.#leave();
+      this.#event("clicked", station.song);
+      this.#next({ id, title, artist });
+    }
     this.#save();
+    await this.refresh();
+    if (!station || station.song || this.station !== station || this.trouble || !this.queue.length) return;
+    this.#leave();
+    this.#next();
     await this.refresh();
   }
 
@@ -226,8 +240,13 @@ export class Radio extends EventTarget {
     return this.facts.get(id);
   }
 
+  /** The song stops without having been judged: how far it got is told, as progress. */
   #leave() {
-    if (this.now) this.#event("skipped", this.now, this.deck.position);
+    if (!this.now) return;
+    const heard = this.deck.position;
+    this.#event("progress", this.now, heard);
+    this.past.unshift({ ...this.now, how: "left", share: heard / this.deck.length, heard, at: Date.now() });
+    this.#say("past");
   }
 
   #event(action, song, heard) {
@@ -240,6 +259,7 @@ export class Radio extends EventTarget {
   }
 
   #say(name, detail) {
+    if (name === "trouble") this.trouble = detail;
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }

@@ -24,7 +24,7 @@ export function searchBox(radio, about) {
     box.value = "";
     close();
     box.blur();
-    radio.tune({ kind: row.kind, value: row.value, label: row.label });
+    radio.tune({ kind: row.kind, value: row.value, label: row.label, song: row.song });
   };
   const mark = (index) => {
     active = index;

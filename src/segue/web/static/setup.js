@@ -27,7 +27,8 @@ function oneOf(name, options, legend) {
 const ageOf = (band) => (band ? Number.parseInt(band, 10) + 2 : undefined);
 
 function describe(user) {
-  return [user.region, user.age_band?.replace("-", "\u2013"), (user.tags ?? []).slice(0, 3).join(", ")].filter(Boolean).join(" · ");
+  const facts = [user.region, user.age_band?.replace("-", "\u2013"), (user.tags ?? []).slice(0, 3).join(", ")].filter(Boolean);
+  return facts.flatMap((text, i) => [i ? " · " : null, h("span", { class: "whole", dir: "auto" }, text)]).filter(Boolean);
 }
 
 function townsfolk(about, choose) {
@@ -37,7 +38,7 @@ function townsfolk(about, choose) {
       h("span", { class: "song-words" }, h("span", { class: "song-title", dir: "auto" }, id), note));
     const known = call("GET", `/v1/users/${encodeURIComponent(id)}`).then((user) => {
       const words = describe(user);
-      if (words) note.textContent = words;
+      if (words.length) note.replaceChildren(...words);
       return user;
     }).catch(() => ({ id }));
     card.addEventListener("click", async () => choose({ id, region: (await known).region ?? undefined }));

@@ -4,17 +4,17 @@ import { $, clock, h, icon, sentence, sourceWords, still } from "./dom.js";
 import { cover, hueOf } from "./covers.js";
 import { call } from "./net.js";
 
-const OUTCOMES = { completed: "Finished", skipped: "Skipped", hidden: "Never again" };
+const OUTCOMES = { completed: "Finished", skipped: "Skipped", hidden: "Never again", left: "Left" };
 
 function badge(text, kind) {
   return h("li", { class: `badge ${kind ?? ""}` }, text);
 }
 
-function badges(song) {
+function badges(song, sources) {
   return [
     song.explored ? badge("Exploring", "explored") : null,
     song.new_to_you ? badge("New to you", "explored") : null,
-    ...(song.sources ?? []).slice(0, 3).map((name) => badge(sourceWords(name))),
+    ...(song.sources ?? []).slice(0, sources).map((name) => badge(sourceWords(name))),
   ].filter(Boolean);
 }
 
@@ -35,7 +35,7 @@ export function showNow(radio) {
   $("title").textContent = song ? song.title || song.id : radio.listener ? "Tuning in…" : "Nothing plays yet";
   $("artist").textContent = song ? [song.artist, facts?.album].filter(Boolean).join(" · ") : "";
   $("reason").textContent = song?.reason ? sentence(song.reason) : "";
-  $("badges").replaceChildren(...(song ? badges(song) : []));
+  $("badges").replaceChildren(...(song ? badges(song, 3) : []));
   $("seek").disabled = !song;
   for (const button of document.querySelectorAll("[data-do]")) button.disabled = !song;
   document.querySelector('[data-do="like"]').setAttribute("aria-pressed", String(Boolean(song?.liked)));
@@ -75,7 +75,7 @@ function line(song, { words, marks = [], press, label, action }) {
 function radioButton(radio, song) {
   const label = `Start a radio from ${song.title || song.id}`;
   return h("button", { type: "button", class: "round quiet", title: label, "aria-label": label,
-    onclick: () => radio.tune({ kind: "items", value: song.id, label: song.title || song.id }) }, icon("radio"));
+    onclick: () => radio.tune({ kind: "items", value: song.id, label: song.title || song.id, song }) }, icon("radio"));
 }
 
 /** Replace the lines of a list and let those that stay slide to their new places (FLIP). */
@@ -96,7 +96,7 @@ function settle(list, lines, added) {
 /** The songs that wait. */
 export function showQueue(radio) {
   const lines = radio.queue.map((song) => line(song, {
-    words: song.reason ? sentence(song.reason) : "", marks: badges(song).slice(0, 2),
+    words: song.reason ? sentence(song.reason) : "", marks: badges(song, 1),
     label: `Play ${song.title || song.id} by ${song.artist || "unknown artist"} now`, press: () => radio.jump(song),
   }));
   settle($("queue"), lines, radio.added);
