@@ -10,19 +10,22 @@ SEPARATOR = "\x1f"
 
 VERSION = (
     r"(?:(?:\d{4}|digital|digitally|new|original|full|super|24 ?bit|expanded|special|anniversary|remaster(?:ed)?) )*"
-    r"(?:remaster(?:ed|ing)?|re ?master(?:ed)?)(?: \d{4})?(?: (?:version|edition|mix|stereo|mono|audio|\d{4}))*"
+    r"(?:remaster(?:ed|ing)?|re ?master(?:ed)?|remasterizado)(?: \d{4})?"
+    r"(?: (?:album|single|version|edition|mix|stereo|mono|audio|\d{4}))*"
 )
 EDITIONS = (
     VERSION,
     r"(?:recorded |performed )?live(?: (?:at|from|in|on|version|session|sessions|take|acoustic|recording|\d{4})\b.*)?",
     r"(?:\w+ )?live version",
+    r"(?:recorded (?:at|in) |(?:the )?\w+ performance$).*",
     r"(?:en vivo|ao vivo|en directo|dal vivo|en public)(?: .*)?",
     r"(?:bbc|peel|radio|studio|john peel|bbc radio \d|spotify|itunes) sessions?(?: .*)?",
-    r"(?:unplugged|mtv unplugged|acoustic|akustik)(?: (?:version|mix|take|session|live|\d{4}))*",
-    r"(?:\d{4} )?(?:mono|stereo)(?: (?:version|mix|remaster(?:ed)?|\d{4}))*",
-    r"(?:\d{4} )?(?:radio|single|album|lp|original|extended|full length|full|short|long|clean|explicit|video|tv|studio|us|uk)"
-    r"(?: (?:edit|version|mix|cut|album|single|radio|length))+",
-    r"(?:clean|explicit|original|edit|single|demo|demos|rehearsal)(?: (?:version|take|tape|edit))*|(?:bonus|hidden) track",
+    r"(?:unplugged|mtv unplugged|acoustic|acustico|akustik)(?: (?:version|mix|take|session|live|\d{4}))*",
+    r"(?:\d{4} |new )?(?:mono|stereo)(?: (?:version|mix|remaster(?:ed)?|\d{4}))*",
+    r"(?:\d{4} )?(?:radio|single|album|lp|ep|45|7|12|original|extended|full length|full|short|long|clean|explicit|video|tv"
+    r"|studio|main|us|uk)(?: (?:inch|edit|edited|version|mix|cut|album|single|radio|length))+",
+    r"(?:clean|dirty|explicit|original|extended|edit|single|demo|demos|rehearsal)(?: (?:version|take|tape|edit))*",
+    r"(?:bonus|hidden) track",
     r"(?:alternate|alternative|alt|early|first|rough|\d{4}) (?:take|version|mix)(?: \d+)?|take \d+|outtake",
     r"(?:super |limited |collectors? |international |japan(?:ese)? )?(?:deluxe|expanded|special|anniversary|bonus)"
     r"(?: (?:edition|version|track|tracks|album|disc|reissue|\d{4}))*",
