@@ -1,0 +1,89 @@
+"""The player on the real thing: `segue demo` in its own process, Chromium in front, an empty home at first."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = os.environ.get("SEGUE_CHROMIUM", "/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f"no chromium at {CHROMIUM}"),
+]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("town")
+    size = ["--songs", "240", "--listeners", "80", "--days", "12", "--port", "0"]
+    command = [sys.executable, "-m", "segue", "--home", str(home), "demo", *size]
+    said = Path(home, "said.txt")
+    with said.open("w") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"})
+    try:
+        yield _listening(server, said)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _listening(server: subprocess.Popen[bytes], said: Path) -> str:
+    for _ in range(120):
+        try:
+            server.wait(1)
+        except subprocess.TimeoutExpired:
+            found = re.search(r"listening on (http://\S+?)/?\s", said.read_text())
+            if found:
+                return found[1]
+            continue
+        break
+    raise AssertionError(f"the demo did not come up: {said.read_text()}")
+
+
+def test_from_an_empty_home_to_a_queue_that_listens(address: str) -> None:
+    errors: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+        page.set_default_timeout(15000)
+        page.on("console", lambda m: m.type == "error" and errors.append(m.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.get_by_text("Northside", exact=True).last.click()
+        page.get_by_text("25-34", exact=True).click()
+        page.locator(".chip.pick:not(.radio)").first.click()
+        page.get_by_role("button", name="Start listening").click()
+        page.locator("#queue .song").first.wait_for()
+        heard: list[str] = []
+        for press in ("finish", "skip", "like", "finish", "hide", "skip", "skip"):
+            page.locator("#queue[aria-busy=false]").wait_for(state="attached")
+            if press != "like":
+                heard.append(page.inner_text("#title") + page.inner_text("#artist"))
+            with page.expect_response("**/v1/recommendations") as answer:
+                page.click(f'[data-do="{press}"]')
+            slate = answer.value.json()
+            assert slate["items"]
+            assert {item["reason"] != "" for item in slate["items"]} == {True}
+        assert len(set(heard)) == len(heard)
+        page.locator("#queue[aria-busy=false]").wait_for(state="attached")
+        past = page.locator("#past .song").evaluate_all("nodes => nodes.map(n => n.dataset.id.split(' ')[0])")
+        waiting = page.locator("#queue .song").evaluate_all("nodes => nodes.map(n => n.dataset.id)")
+        assert len(past) == 6
+        assert not set(past) & set(waiting)  # never a song twice in a session
+        assert page.evaluate("Object.keys(localStorage).filter(k => k.startsWith('segue.event.')).length") == 0
+        browser.close()
+    assert errors == []
