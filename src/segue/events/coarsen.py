@@ -35,7 +35,7 @@ _ZIP_NAME = re.compile(r"zip:[0-9A-Z]x*")
 
 def age_band(age: float) -> int:
     """Index into core.records.AGE_BANDS of an age in years, 0 to 130; BadInput otherwise."""
-    if not (isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age <= OLDEST):
+    if not (isinstance(age, (int, float)) and math.isfinite(age) and 0 <= age < OLDEST + 1):
         raise BadInput(f"age: expected years from 0 to {OLDEST}, found {shorten(str(age))}", "age")
     return sum(age >= start for start in AGE_BAND_STARTS) - 1
 

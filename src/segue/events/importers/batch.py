@@ -52,6 +52,13 @@ class Coded:
         places = np.append(np.cumsum(used, dtype=np.int32) - 1, np.int32(MISSING)).astype(np.int32)
         return Coded(places[codes], [self.values[i] for i in np.flatnonzero(used).tolist()])
 
+    def distinct(self) -> Coded:
+        """The same rows, each value once: for values that became equal."""
+        places: dict[str, int] = {}
+        codes = [places.setdefault(v, len(places)) for v in self.values]
+        table = np.array([*codes, MISSING], np.int32)
+        return Coded(table[self.codes], list(places))
+
     def get(self, row: int) -> str | None:
         """The name at a row."""
         code = int(self.codes[row])

@@ -59,6 +59,8 @@ class Frame:
         for part in parts[1:]:
             coded = joined(coded, part)
         coded = self._told(coded, spec, field)
+        if spec.normalize or spec.values is not None or spec.lookup is not None:
+            coded = coded.distinct()
         self._check_names(coded, field)
         if needed:
             self.flag(coded.codes < 0, lambda row: f"{field} is missing: {self._nothing_in(spec.sources, row)}")
@@ -106,11 +108,17 @@ class Frame:
             self.flag(coded.spread(wrong, 0).astype(np.bool_), lambda row: str(errors[int(coded.codes[row])]))
 
     def words(self, spec: Column | None, field: str) -> list[str | None]:
-        """A column of text for people: cleaned of control characters and cut at 500, never a reason to refuse a row."""
+        """A column of text for people, see coded_words, as a list."""
+        coded = self.coded_words(spec, field)
+        values: list[str | None] = [*coded.values, None]
+        return [values[code] for code in coded.codes.tolist()]
+
+    def coded_words(self, spec: Column | None, field: str) -> Coded:
+        """A column of text for people: cleaned of control characters and cut at 500; only broken UTF-8 refuses a row."""
         if spec is None:
-            return [None] * self.n
+            return Coded.none(self.n)
         if spec.constant is not None:
-            return [str(spec.constant)] * self.n
+            return Coded.same(self.n, str(spec.constant))
         parts = [self._texts(name, field) for name in spec.sources]
         parts = [without_none(p.codes, [cleaned(v) for v in p.values]) for p in parts]
         coded = parts[0]
@@ -121,9 +129,7 @@ class Frame:
             values = [self.lookups[lookup_key(spec)].get(v or "") for v in coded.values]
         if spec.values is not None:
             values = [spec.values.get(v or "", v) for v in values]
-        values = [None if v is None else spec.prefix + v for v in values]
-        values.append(None)
-        return [values[code] for code in coded.codes.tolist()]
+        return without_none(coded.codes, [None if v is None else spec.prefix + v for v in values])
 
     def numbers(self, spec: Column | None, field: str, needed: bool = False) -> Floats:
         """A column of numbers, NaN where there is none; what is no number is refused."""
@@ -164,7 +170,7 @@ class Frame:
             early, lambda row: f"{field} is {stamp(int(at[row]))}: expected 1995 or later; a wrong date, or another unit?"
         )
         late = at > now + FUTURE_SLACK_MS
-        self.flag(late, lambda row: f"{field} is {stamp(int(at[row]))}: expected no later than a day from now")
+        self.flag(late, lambda row: f"{field} is {stamp(int(at[row]))}: expected no later than a day from now; another unit?")
         return at
 
     def quote(self, name: str, row: int) -> str:

@@ -6,10 +6,12 @@ import math
 import re
 from collections import Counter
 
+import numpy as np
+
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.coarsen import PlaceFacts, band_of, region_of
-from segue.events.importers.batch import ImportBatch
+from segue.events.importers.batch import Coded, ImportBatch
 from segue.events.importers.columns import TO_SECONDS, Frame, numbers
 from segue.events.importers.files import Raw
 from segue.events.importers.mapping import Column, Table
@@ -98,12 +100,7 @@ class FactMaker:
         users = self.table.role == "users"
         ids = frame.names(self.table.spec("id"), "user" if users else "id", needed=True)
         for field in self.gathers:
-            values = frame.words(self.table.spec(field), field)
-            self.pairs[field].update(
-                (name, value)
-                for name, value in zip((ids.get(i) for i in range(frame.n)), values, strict=True)
-                if name is not None and value is not None
-            )
+            self._gather(field, ids, frame.coded_words(self.table.spec(field), field))
         items: list[ItemRecord] = []
         people: list[UserRecord] = []
         if users:
@@ -114,6 +111,15 @@ class FactMaker:
         rejected = frame.refused(self.table.sources(), hide=users) + raw.lost
         rows_read = frame.n + len(raw.lost)
         return ImportBatch(file, rows_read, None, items, people, rejected, fact_rows=rows_read - len(rejected), share=raw.share)
+
+    def _gather(self, field: str, ids: Coded, values: Coded) -> None:
+        """Count the pairs of name and value."""
+        both = (ids.codes >= 0) & (values.codes >= 0)
+        pairs = ids.codes[both].astype(np.int64) * max(len(values.values), 1) + values.codes[both]
+        found, counts = np.unique(pairs, return_counts=True)
+        for pair, count in zip(found.tolist(), counts.tolist(), strict=True):
+            name, value = divmod(pair, len(values.values))
+            self.pairs[field][ids.values[name], values.values[value]] += count
 
     def rest(self, file: str) -> ImportBatch:
         """What was gathered over the whole file."""

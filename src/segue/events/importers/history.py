@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from segue.core.actions import Action
 from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, HOUR_MS
+from segue.core.errors import BadInput
 from segue.core.records import ItemRecord
 from segue.core.types import MISSING
 from segue.events.checks import cleaned, masked, name_error, normalize, user_error
@@ -155,6 +156,8 @@ def _zipped(root: Path, info: zipfile.ZipInfo) -> Part:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """A file, decompressed on the way when its name ends in .gz, .zst or .bz2."""
+    if path.is_dir():
+        raise BadInput(f"{path.name}: expected a file, found a folder", str(path))
     if path.suffix in COMPRESSED:
         return cast(IO[bytes], pa.input_stream(str(path), compression="detect"))
     return path.open("rb")

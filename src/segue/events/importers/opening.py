@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from segue.core.errors import BadInput, NotFound
-from segue.events.importers.batch import BATCH_ROWS, Reader
+from segue.events.importers.batch import BATCH_ROWS, ImportBatch, Reader
 from segue.events.importers.files import kind_of, open_parquet
 from segue.events.importers.history import open_bytes
 from segue.events.importers.lastfm import delimiter_of, first_row, lastfm_mapping, lastfm_reader
@@ -38,6 +41,10 @@ def open_reader(
         raise NotFound(f"{path}: no such file or folder")
     if format not in FORMATS:
         raise BadInput(f"format is {format!r}: expected one of {', '.join(FORMATS)}", "format")
+    return Guarded(_reader(path, now, format, mapping, user, batch_rows))
+
+
+def _reader(path: Path, now: int, format: str, mapping: str | None, user: str | None, batch_rows: int) -> Reader:
     if mapping is not None:
         return TableReader(path, load(mapping), now, batch_rows)
     found = guess(path) if format == "auto" else format
@@ -50,6 +57,24 @@ def open_reader(
     if found == "movielens":
         return TableReader(path, load("movielens"), now, batch_rows)
     return TableReader(path, mapping_for(path), now, batch_rows)
+
+
+class Guarded:
+    """A reader whose damaged files (a cut gzip, a broken zip or Parquet) are BadInput."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.name = reader, reader.name
+
+    def __iter__(self) -> Iterator[ImportBatch]:
+        batches = iter(self.reader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise BadInput(f"{self.name}: a file is damaged or cannot be read: {error}") from None
+            yield batch
 
 
 def guess(path: Path) -> str:

@@ -109,9 +109,10 @@ class _Sink:
         summary.fact_rows += batch.fact_rows
         summary.rejected += len(batch.rejected)
         self._reject(batch)
-        if items := [r for r in batch.items if self._fresh(r)]:
+        heard = batch.events is not None  # the first spelling of a name stays: plays write it in many ways
+        if items := [r for r in batch.items if self._fresh(r, heard)]:
             self.catalogue.put_items(items)
-        if users := [r for r in batch.users if self._fresh(r)]:
+        if users := [r for r in batch.users if self._fresh(r, False)]:
             self.catalogue.put_users(users)
         if batch.events is not None and len(batch.events):
             key = f"{batch.file}\t{batch.part}"
@@ -126,9 +127,9 @@ class _Sink:
             line = {"file": batch.file, "line": row.line, "reason": row.reason, "row": row.row}
             self.rejected.write(msgspec.json.encode(line) + b"\n")
 
-    def _fresh(self, record: ItemRecord | UserRecord) -> bool:
-        """Whether this run has not put the same record before; forgets now and then, which costs a repeated put only."""
-        number = hash64(msgspec.json.encode(record).decode())
+    def _fresh(self, record: ItemRecord | UserRecord, by_id: bool) -> bool:
+        """Whether this run has not put the record (or any of its id) before; forgets now and then: a repeated put at worst."""
+        number = hash64(record.id if by_id else msgspec.json.encode(record).decode())
         if number in self.known:
             return False
         if len(self.known) >= REMEMBERED:
