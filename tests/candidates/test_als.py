@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from segue.candidates.als import Als, Factorizer
+from segue.candidates.als import Als, Factorizer, index
 from segue.candidates.als.foldin import Evidence
 from segue.candidates.als.matrix import Confidences, confidence_curve, confidences, transpose
+from segue.candidates.als.solver import lengths, readonly
 from segue.core.stages import CandidateSource, Trainable
 from segue.core.types import History, Items, Query, Recent, Seeds
 
@@ -110,9 +112,13 @@ def test_row_is_the_exact_least_squares_of_the_sweep() -> None:
         reg = 0.05 * (c.sum() + 0.4 * 30)
         want = np.linalg.solve(0.4 * y.T @ y + y.T @ (c[:, None] * y) + reg * np.eye(5), y.T @ (c * p))
         np.testing.assert_allclose(factors.users[u], want, atol=2e-5)
-        mine = slice(by_user.ptr[u], by_user.ptr[u + 1])
-        row = solver.row(factors.items, factors.spectrum, (by_user.idx[mine], by_user.val[mine]))
+        row = solver.rows(factors.items, factors.spectrum, single(by_user, u))[0]
         np.testing.assert_allclose(row, want, atol=2e-5)
+
+
+def single(m: Confidences, u: int) -> Confidences:
+    lo, hi = m.ptr[u], m.ptr[u + 1]
+    return Confidences(np.array([0, hi - lo], np.int64), m.idx[lo:hi], m.val[lo:hi])
 
 
 def test_threads_do_not_change_a_bit() -> None:
@@ -236,10 +242,13 @@ def test_fold_in_is_the_half_sweep_of_old_and_new_entries() -> None:
     kept = np.flatnonzero(after)
     val = (np.sign(after) * size)[kept].astype(np.float32)
     solver = Factorizer(embedding_size=5, unobserved_weight=0.2, reg=0.01)
-    want = solver.row(model.items_, model.spectrum_, (kept.astype(np.int32), val))
+    alone = Confidences(np.array([0, len(kept)], np.int64), kept.astype(np.int32), val)
+    want = solver.rows(model.items_, model.spectrum_, alone)[0]
     np.testing.assert_allclose(model.fold_in(evidence, 7), want, atol=3e-4)
     fresh = Evidence(kept.astype(np.int32), np.zeros(len(kept), np.float32), after[kept].astype(np.float32))
     np.testing.assert_allclose(model.fold_in(fresh), want, atol=3e-4)
+    block = model.score_block(sparse.csr_matrix(after[None].astype(np.float32)))
+    np.testing.assert_allclose(block[0], model.items_ @ want, atol=3e-4)
 
 
 def test_what_is_loaded_from_disk_answers_the_same(tmp_path: Path) -> None:
@@ -298,3 +307,55 @@ def test_nobody_has_done_anything() -> None:
     assert np.isfinite(answer.scores).all()
     assert isinstance(model, CandidateSource)
     assert isinstance(model, Trainable)
+
+
+def cells_of(items: np.ndarray, seed: int = 0) -> index.Cells:
+    built = index.build(items, lengths(items), np.random.default_rng(seed), 1)
+    return index.Cells(*(readonly(array) for array in built))
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(0, 400), k=st.integers(0, 30), spread=st.integers(0, 3), seed=st.integers(0, 2**32 - 1))
+def test_index_with_enough_budget_is_exact(n: int, k: int, spread: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = rng.integers(-spread, spread + 1, (n, 3)).astype(np.float32)
+    query = rng.integers(-2, 3, 3).astype(np.float32)
+    ids, scores = index.search(cells_of(items), query, k, budget=n + 1)
+    told = np.flatnonzero((items != 0).any(1))
+    exact = items @ query
+    want = told[np.lexsort((told, -exact[told]))][:k]
+    np.testing.assert_array_equal(ids, want)
+    np.testing.assert_array_equal(scores, exact[want])
+
+
+def test_index_finds_most_while_it_looks_at_little() -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((50, 16))
+    items = (centers[rng.integers(0, 50, 20_000)] + 0.4 * rng.standard_normal((20_000, 16))).astype(np.float32)
+    items *= rng.lognormal(0, 0.5, (20_000, 1)).astype(np.float32)
+    cells = cells_of(items)
+    unit = items / lengths(items)[:, None]
+    for query in items[:20]:
+        best = np.argsort(-(items @ query))[:50]
+        assert np.isin(best, index.search(cells, query, 50, budget=2_000)[0]).mean() > 0.9
+        near = np.argsort(-(unit @ query))[:50]
+        assert np.isin(near, index.search_cosine(cells, query / np.linalg.norm(query), 50, budget=4_000)[0]).mean() > 0.9
+
+
+def test_large_catalogues_answer_through_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    exact = fitted()
+    monkeypatch.setattr(index, "EXACT", 10)
+    model = fitted()
+    assert model.cells_ is not None
+    for user, items in ((-1, [2]), (3, [2, 4]), (5, [])):
+        q = query(user, items, [1.0] * len(items))
+        a, b = model.retrieve(q, 15), exact.retrieve(q, 15)
+        assert set(a.items.tolist()) == set(b.items.tolist())
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+    assert set(model.similar(7, 19).items.tolist()) == set(range(1, 40, 2)) - {7}
+    for name, array in model.arrays().items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=False)
+    loaded = Als().load({path.stem: np.load(path, mmap_mode="r") for path in tmp_path.glob("*.npy")})
+    np.testing.assert_array_equal(
+        loaded.retrieve(query(-1, [2], [1.0]), 9).items, model.retrieve(query(-1, [2], [1.0]), 9).items
+    )

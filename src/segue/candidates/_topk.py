@@ -17,9 +17,9 @@ _LANE = 32
 
 
 @njit(cache=True, nogil=True)
-def _worse(score: float, item: int, other_score: float, other: int) -> bool:
+def _worse(score: np.float32, item: int, other_score: np.float32, other: int) -> bool:
     """Whether (score, item) comes after the other: lower score, or the same and a larger id."""
-    return score < other_score or (score == other_score and item > other)
+    return bool(score < other_score or (score == other_score and item > other))
 
 
 @njit(cache=True, nogil=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.candidates.als.solver import Factorizer
 from segue.core.types import Float32, Int32
 
 
@@ -65,6 +66,10 @@ class FoldIn:
         system.flat[:: len(system) + 1] += self.unobserved_weight * spectrum + np.float32(reg)
         change = y.T @ ((b - b_before) - (a - a_before) * (y @ vector)) - np.float32(reg - reg_before) * vector
         return (vector + np.linalg.solve(system, change)).astype(np.float32)
+
+    def solver(self) -> Factorizer:
+        """The night's objective, to solve whole rows with."""
+        return Factorizer(unobserved_weight=self.unobserved_weight, reg=self.reg, reg_exponent=self.reg_exponent)
 
     def _reg(self, mass: float, n_items: int) -> float:
         return float(self.reg * max(mass + self.unobserved_weight * n_items, 1e-9) ** self.reg_exponent)

@@ -44,6 +44,14 @@ def row_sums(ptr: Int64, val: Float32) -> NDArray[np.float64]:
     return out
 
 
+def column_sums(entries: Confidences, columns: int) -> Float32:
+    """Sum of the confidences of each column, (columns,) float32."""
+    out = np.zeros(columns)
+    for a in range(0, len(entries.idx), 1 << 22):
+        out += np.bincount(entries.idx[a : a + (1 << 22)], np.abs(entries.val[a : a + (1 << 22)]), columns)
+    return out.astype(np.float32)
+
+
 @njit(cache=True, nogil=True)
 def _collect(
     rows: Int64, columns: tuple[Int32, NDArray[np.uint32], Int8], since: int, curve: Float32, net: Int32, out: Confidences

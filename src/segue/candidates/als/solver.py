@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from segue.candidates.als.kernels import System, observed_value, solve_rows
 from segue.candidates.als.matrix import Confidences, transpose
 from segue.core.types import Float32
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 _CHUNK = 8192
 """Rows a task of dense algebra: 2 MB at d = 64, which stays in a core's cache."""
 _PARTS = 64
@@ -31,7 +33,7 @@ class Factors:
     losses: tuple[float, ...]  # after each epoch
 
 
-def readonly(array: Float32) -> Float32:
+def readonly(array: NDArray[Scalar]) -> NDArray[Scalar]:
     """A view that kernels may not write: fitted and memory-mapped arrays then share one compiled version."""
     view = array.view()
     view.flags.writeable = False
@@ -55,9 +57,9 @@ class Factorizer:
     embedding_size: int = 64
     epochs: int = 8
     unobserved_weight: float = 0.1
-    reg: float = 0.003
+    reg: float = 0.01
     reg_exponent: float = 1.0
-    init_scale: float = 0.1
+    init_scale: float = 1.0
     steps: int = 3
     exclusive: bool = False
     threads: int = 2
@@ -106,13 +108,12 @@ class Factorizer:
         value += self.unobserved_weight * float(grams.sum())
         return value + weighted_norms(users, reg_users) + weighted_norms(items, reg_items)
 
-    def row(self, items: Float32, spectrum: Float32, entries: tuple[NDArray[np.int32], Float32]) -> Float32:
-        """The vector of one user with these (items, confidences) and nothing else, solved to convergence: (d,) float32."""
-        idx, val = entries
-        one = Confidences(np.array([0, len(idx)], np.int64), idx, val)
-        system = self._system(one, items, spectrum * np.float32(self.unobserved_weight), self._reg(one, len(items)))
-        out = np.zeros(items.shape[1], np.float32)
-        solve_rows(system, out[None], 0, 1, min(len(idx) + 1, 2 * items.shape[1]))
+    def rows(self, items: Float32, spectrum: Float32, entries: Confidences) -> Float32:
+        """The vectors of users with these entries and nothing else, solved to convergence: (rows, d) float32."""
+        diagonal = spectrum * np.float32(self.unobserved_weight)
+        system = self._system(entries, items, diagonal, self._reg(entries, len(items)))
+        out = np.zeros((entries.rows, items.shape[1]), np.float32)
+        solve_rows(system, out, 0, entries.rows, 2 * items.shape[1])
         return out
 
     def _half(
@@ -140,6 +141,12 @@ class Factorizer:
         wanted = by_user.val[by_user.val > 0]
         shift = self.unobserved_weight if self.exclusive else 0.0
         return float(wanted.sum(dtype=np.float64)) + shift * len(wanted)
+
+
+def lengths(rows: Float32) -> Float32:
+    """Length of each row, (n,) float32; a row of zeros has exactly 0."""
+    squares: Float32 = np.einsum("nd,nd->n", rows, rows)
+    return np.sqrt(squares)
 
 
 def weighted_norms(rows: Float32, weights: Float32) -> float:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from segue.candidates._topk import best_k, top_k
+from segue.candidates.als import index
 from segue.candidates.als.foldin import Evidence, FoldIn, gather
-from segue.candidates.als.matrix import confidence_curve, confidences, transpose
-from segue.candidates.als.solver import Factorizer, readonly
+from segue.candidates.als.matrix import Confidences, column_sums, confidence_curve, confidences
+from segue.candidates.als.solver import Factorizer, lengths, readonly
 from segue.core.types import MISSING, Arrays, Float32, History, Int32, Query, Scored
 
 _USERS = 1 << 16
@@ -22,8 +24,10 @@ class Als:
     """Implicit matrix factorization with our own kernels (Hu et al. 2008; Rendle et al. 2021); see solver.Factorizer.
 
     A pair's net signal over the last `window_days` is the evidence: +n wanted with confidence 1 + repeat_weight * ln n, -n not
-    wanted with confidence skip_weight * (1 + repeat_weight * ln n), 0 unknown. The best `top_k` items of every user are stored,
-    heard ones as well: what may be repeated is for the filters to say, and it changes by the hour.
+    wanted with confidence skip_weight * (1 + repeat_weight * ln n), 0 unknown. All unobserved pairs together weigh
+    `unobserved_ratio` times the observed ones: unlike the weight of one pair (`unobserved_weight`, which overrides it), that
+    number travels between catalogues of 2,000 and of a million items. The best `top_k` items of every user are stored, heard
+    ones as well: what may be repeated is for the filters to say, and it changes by the hour.
     """
 
     name: ClassVar[str] = "als"
@@ -33,8 +37,9 @@ class Als:
         *,
         embedding_size: int = 64,
         epochs: int = 8,
-        unobserved_weight: float = 0.1,
-        reg: float = 0.003,
+        unobserved_ratio: float = 16.0,
+        unobserved_weight: float | None = None,
+        reg: float = 0.01,
         reg_exponent: float = 1.0,
         repeat_weight: float = 0.5,
         skip_weight: float = 1.0,
@@ -45,6 +50,7 @@ class Als:
     ) -> None:
         self.embedding_size = embedding_size
         self.epochs = epochs
+        self.unobserved_ratio = unobserved_ratio
         self.unobserved_weight = unobserved_weight
         self.reg = reg
         self.reg_exponent = reg_exponent
@@ -71,31 +77,28 @@ class Als:
         since = max(0, int(history.now / 1000 - self.window_days * 86_400))
         curve = confidence_curve(self.repeat_weight, self.skip_weight)
         by_user = confidences(history, since, curve)
-        solver = Factorizer(
-            embedding_size=self.embedding_size,
-            epochs=self.epochs,
-            unobserved_weight=self.unobserved_weight,
-            reg=self.reg,
-            reg_exponent=self.reg_exponent,
-            threads=self.threads,
-        )
+        solver = self._solver(by_user, history.n_items)
         start = self._start(history.n_users, rng)
         factors = solver.fit(by_user, history.n_items, rng, start, self.progress)
         self.losses_ = factors.losses
-        weights = transpose(by_user, history.n_items).mass()
-        learned = {
+        mass, norms = by_user.mass(), lengths(factors.items)
+        outer = _mean_outer(factors.items, column_sums(by_user, history.n_items))
+        del by_user  # the lists of everyone take its place in memory
+        learned: Arrays = {
             "users": factors.users,
             "items": factors.items,
             "spectrum": factors.spectrum,
-            "mass": by_user.mass(),
-            "outer": _mean_outer(factors.items, weights),
-            "norms": np.sqrt(np.einsum("id,id->i", factors.items, factors.items)),
+            "mass": mass,
+            "outer": outer,
+            "norms": norms,
             "fitted_at": np.array([history.now], np.int64),
-            "rules": np.array([self.unobserved_weight, self.reg, self.reg_exponent], np.float64),
+            "rules": np.array([solver.unobserved_weight, self.reg, self.reg_exponent], np.float64),
             "curve": curve,
+            "top": self._top_lists(factors.users, factors.items, mass),
         }
-        del by_user, weights
-        learned["top"] = self._top_lists(factors.users, factors.items, learned["mass"])
+        if history.n_items > index.EXACT:
+            cells = index.build(factors.items, norms, rng, self.threads)
+            learned |= {f"cells_{name}": array for name, array in cells._asdict().items()}
         return self.load(learned)
 
     def arrays(self) -> Arrays:
@@ -115,6 +118,10 @@ class Als:
         self.fitted_at_ = int(np.asarray(arrays["fitted_at"], np.int64)[0])
         weight, reg, exponent = (float(x) for x in np.asarray(arrays["rules"], np.float64))
         self.folding_ = FoldIn(weight, reg, exponent, np.array(arrays["curve"], np.float32))
+        self.cells_: index.Cells | None = None
+        if "cells_ptr" in arrays:
+            cells: dict[str, Any] = {name: readonly(np.asarray(arrays[f"cells_{name}"])) for name in index.Cells._fields}
+            self.cells_ = index.Cells(**cells)
         return self
 
     def retrieve(self, query: Query, limit: int) -> Scored:
@@ -128,8 +135,11 @@ class Als:
         """The stored list of a user, none for an unknown one."""
         if not self._knows(user):
             return Scored.none()
-        ids = self.top_[user]
-        return self._ranked(ids[ids != MISSING], self.users_[user], limit)
+        ids, vector = self.top_[user], self.users_[user]
+        ids = ids[(ids != MISSING) & (self.norms_[ids] > 0)]
+        scores = self.items_[ids] @ vector  # not stored: computing them costs less than reading them from disk
+        order = np.lexsort((ids, -scores))[: max(limit, 0)]
+        return Scored(ids[order], scores[order])
 
     def vector(self, user: int) -> Float32 | None:
         """The night's vector of a user, (d,), None for one it does not know."""
@@ -143,19 +153,36 @@ class Als:
         return self.folding_.solve((vector, mass, self.outer_), evidence, self.items_, self.spectrum_)
 
     def nearest(self, vector: Float32, limit: int) -> Scored:
-        """The items with the largest scores for any vector, (d,)."""
-        ids, scores = best_k(self.items_ @ vector, limit)
-        return Scored(ids, scores)
+        """The items with the largest scores for any vector, (d,): exact up to index.EXACT items, nearly so above.
+
+        Items that nobody wanted have no vector and are left out.
+        """
+        if self.cells_ is not None:
+            return Scored(*index.search(self.cells_, vector, limit))
+        return _best_known(self.items_ @ vector, self.norms_, limit)
 
     def similar(self, item: int, limit: int) -> Scored:
         """Items with the same listeners, by cosine of factors, the item itself left out; none for an item nobody wanted."""
         if not 0 <= item < len(self.items_) or self.norms_[item] == 0:
             return Scored.none()
         unit = self.items_[item] / self.norms_[item]
-        scores = (self.items_ @ unit) / np.maximum(self.norms_, np.float32(1e-12))
-        scores[item] = -np.inf
-        ids, best = best_k(scores, min(limit, len(scores) - 1))
-        return Scored(ids, best)
+        if self.cells_ is not None:
+            near = Scored(*index.search_cosine(self.cells_, unit, limit + 1))
+        else:
+            cosines = (self.items_ @ unit) / np.maximum(self.norms_, np.float32(1e-12))
+            near = _best_known(cosines, self.norms_, limit + 1)
+        other = np.flatnonzero(near.items != item)[: max(limit, 0)]
+        return Scored(near.items[other], near.scores[other])
+
+    def score_block(self, rows: sparse.csr_matrix) -> Float32:
+        """Scores of all items for listeners known by their rows of net signals alone, (m, n_items) -> (m, n_items) float32.
+
+        Each row is solved to convergence against the items of the night (fold-in of many at once); for evaluation.
+        """
+        net = rows.data.astype(np.float32)
+        a, _ = self.folding_.confidence(net)
+        entries = Confidences(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), np.where(net < 0, -a, a))
+        return self.folding_.solver().rows(self.items_, self.spectrum_, entries) @ self.items_.T
 
     def _evidence(self, query: Query) -> tuple[Evidence, bool]:
         """What the query tells of the listener, and whether any of it is news to the night; a seed counts as one signal."""
@@ -173,10 +200,19 @@ class Als:
     def _knows(self, user: int) -> bool:
         return 0 <= user < len(self.mass_) and self.mass_[user] > 0
 
-    def _ranked(self, ids: Int32, vector: Float32, limit: int) -> Scored:
-        scores = self.items_[ids] @ vector
-        order = np.lexsort((ids, -scores))[:limit]
-        return Scored(ids[order], scores[order])
+    def _solver(self, by_user: Confidences, n_items: int) -> Factorizer:
+        weight = self.unobserved_weight
+        if weight is None:
+            pairs = max(int(np.count_nonzero(np.diff(by_user.ptr))) * n_items, 1)
+            weight = max(self.unobserved_ratio * float(np.abs(by_user.val).sum(dtype=np.float64)) / pairs, 1e-9)
+        return Factorizer(
+            embedding_size=self.embedding_size,
+            epochs=self.epochs,
+            unobserved_weight=weight,
+            reg=self.reg,
+            reg_exponent=self.reg_exponent,
+            threads=self.threads,
+        )
 
     def _start(self, n_users: int, rng: np.random.Generator) -> Float32 | None:
         """User vectors to begin with: the earlier ones, zero for users who are new since then."""
@@ -193,6 +229,12 @@ class Als:
             active = begin + np.flatnonzero(mass[begin : begin + _USERS])
             top[active] = top_k(users[active], items, self.top_k, self.threads)[0]
         return top
+
+
+def _best_known(scores: Float32, norms: Float32, limit: int) -> Scored:
+    """The best of the items that have a vector."""
+    ids, best = best_k(np.where(norms > 0, scores, np.float32(-np.inf)), limit)
+    return Scored(ids[ids != MISSING], best[ids != MISSING])
 
 
 def _mean_outer(items: Float32, weights: Float32) -> Float32:
