@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import MISSING, NO_DAY
+from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.metadata.columns import release_day
 from segue.storage.metadata.growable import Growable
 from segue.storage.metadata.table import NameTable, pack, unpack
@@ -172,11 +174,31 @@ def test_a_loaded_table_leaves_its_file_alone() -> None:
     table.append(["a", "b"])
     arrays = table.arrays()
     before = {name: array.tobytes() for name, array in arrays.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
     again = NameTable().load(arrays)
     again.append(["c"])
     assert again.find(["a", "b", "c"]).tolist() == [0, 1, 2]
     assert {name: array.tobytes() for name, array in arrays.items()} == before
     assert table.find(["c"]).tolist() == [MISSING]
+
+
+def test_a_table_in_private_pages_grows_without_a_copy_and_the_file_never_sees_it(tmp_path: Path) -> None:
+    store, table = FolderArtifacts(tmp_path, verify=True), NameTable()
+    table.append([f"old {i}" for i in range(100)])
+    version = store.put("names", table.arrays(), {})
+    arrays, _ = store.get("names", version, private=True)
+    grown = NameTable().load(arrays)
+    grown.append(["new"])
+    assert grown.find(["old 7", "new"]).tolist() == [7, 100]
+    assert all(
+        np.shares_memory(array, arrays[name]) for name, array in zip(("slots", "ends", "blob"), grown._seen, strict=True)
+    )
+    grown.append([f"more {i}" for i in range(5000)])  # more than there is room for
+    assert grown.find(["old 7", "new", "more 4999"]).tolist() == [7, 100, 5100]
+    again = NameTable().load(store.get("names", version)[0])
+    assert len(again) == 100
+    assert again.find(["old 99", "new"]).tolist() == [99, MISSING]
 
 
 @given(st.lists(st.text(st.characters(), max_size=5)))

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -83,8 +84,10 @@ class FolderArtifacts:
             sync_folder(home)
         return version
 
-    def get(self, name: str, version: str, *, verify: bool | None = None) -> tuple[Arrays, dict[str, object]]:
-        """Read-only, memory-mapped arrays and the manifest.
+    def get(
+        self, name: str, version: str, *, verify: bool | None = None, private: bool = False
+    ) -> tuple[Arrays, dict[str, object]]:
+        """Read-only, memory-mapped arrays and the manifest; `private` ones may be written, which the file never sees.
 
         NotFound for a version that is not there; Corrupt, naming the file, when its bytes are not those that were put.
         """
@@ -96,7 +99,9 @@ class FolderArtifacts:
             raise Corrupt(f"{home / MANIFEST}: its content is not that of version {version}")
         for entry in found.files.values():
             _check(home, entry, self._verify if verify is None else verify)
-        return {key: _open_array(home / entry.file) for key, entry in found.files.items()}, found.manifest
+        return {
+            key: _open_array(home / entry.file, "c" if private else "r") for key, entry in found.files.items()
+        }, found.manifest
 
     def alias(self, name: str, alias: str) -> str | None:
         """The version an alias points at, None where there is no such alias."""
@@ -194,9 +199,9 @@ def _write_array(folder: Path, key: str, array: NDArray[np.generic]) -> _File:
     return _File(name, hashed.size, hashed.digest())
 
 
-def _open_array(path: Path) -> NDArray[np.generic]:
+def _open_array(path: Path, mode: Literal["r", "c"]) -> NDArray[np.generic]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
     except ValueError as error:
         raise Corrupt(f"{path}: {error}") from error
     return np.asarray(array)  # a plain array: indexing a memmap is slower

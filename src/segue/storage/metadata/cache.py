@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segue import __version__
 from segue.core.errors import Corrupt, NotFound
 from segue.core.types import Arrays
 from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.metadata.database import Database
 from segue.storage.metadata.names import SqliteNames
 
-FORMAT = 1
+FORMAT = f"2 of {__version__}"
+"""Another release may count other titles as one work, so it starts from the database once."""
 CURRENT = "current"
 SLACK_ROWS, SLACK_SHARE = 1000, 0.02
 """A cache that is fewer rows behind than this is left: reading them at the next start is quicker than writing it all again."""
@@ -76,7 +78,7 @@ class Cache:
             version = self._store.alias(part, CURRENT)
             if version is None:
                 return None, 0
-            arrays, facts = self._store.get(part, version)
+            arrays, facts = self._store.get(part, version, private=True)
         except (Corrupt, NotFound):
             return None, 0
         if facts["database"] != self._database.id or facts["format"] != FORMAT:

@@ -18,13 +18,13 @@ class Growable(Generic[T]):
     (elements are at most 8 bytes). One writer at a time; snapshots are read from any thread.
     """
 
-    def __init__(self, rows: NDArray[T], fill: T | int | float = 0, *, live: bool = False) -> None:
-        self._buffer = rows  # may be memory-mapped, so it is never written before it was copied
+    def __init__(self, rows: NDArray[T], fill: T | int | float = 0, *, live: bool = False, used: int | None = None) -> None:
+        self._buffer = rows  # read-only (a file that is memory-mapped): copied before the first write
         self._fill = fill
         self._live = live
-        self._shared = len(rows)  # rows below may be in somebody's hands
-        self._owned = False
-        self.n = len(rows)
+        self.n = len(rows) if used is None else used  # what is behind them is room to grow
+        self._shared = self.n  # rows below may be in somebody's hands
+        self._owned = rows.flags.writeable
 
     def view(self) -> NDArray[T]:
         """The rows as of now, read-only."""

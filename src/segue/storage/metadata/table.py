@@ -91,6 +91,10 @@ def unpack(blob: Bytes, starts: Sequence[int], ends: Sequence[int]) -> list[str]
     return [str(data[a:b], "utf-8", "surrogatepass") for a, b in zip(starts, ends, strict=True)]
 
 
+def _room(n: int) -> int:
+    return n // 16 + 1024
+
+
 class NameTable:
     """name <-> dense id from 0, in about 30 bytes a name beside its text; at most 2**31 - 1 names.
 
@@ -139,16 +143,22 @@ class NameTable:
         return blob[start : int(ends[dense])].tobytes().decode("utf-8", "surrogatepass")
 
     def arrays(self) -> Arrays:
-        """Everything as arrays: `load` takes them back without reading a name."""
+        """Everything as arrays, with room for more names: `load` takes them back without reading one."""
         slots, ends, blob = self._seen
-        return {"slots": slots, "ends": ends, "blob": blob}
+        return {
+            "slots": slots,
+            "ends": np.concatenate([ends, np.zeros(_room(len(ends)), np.int64)]),
+            "blob": np.concatenate([blob, np.zeros(_room(len(blob)), np.uint8)]),
+            "used": np.array([len(ends), len(blob)], np.int64),
+        }
 
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> NameTable:
-        """The inverse of `arrays`; memory-mapped arrays are copied only when a name is added."""
+        """The inverse of `arrays`; read-only arrays are copied when a name is added, writable ones are written to."""
         self._slots = arrays["slots"].view(np.uint64)
-        self._slots_owned = False
-        self._ends = Growable(arrays["ends"].view(np.int64))
-        self._blob = Growable(arrays["blob"].view(np.uint8))
+        self._slots_owned = self._slots.flags.writeable
+        names, size = arrays["used"].tolist()
+        self._ends = Growable(arrays["ends"].view(np.int64), used=names)
+        self._blob = Growable(arrays["blob"].view(np.uint8), used=size)
         self._publish()
         return self
 

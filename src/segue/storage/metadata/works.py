@@ -58,7 +58,7 @@ class Works:
 
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """The inverse of `arrays`."""
-        self._keys.load({name: arrays[f"key.{name}"] for name in ("slots", "ends", "blob")})
+        self._keys.load({name: arrays[f"key.{name}"] for name in ("slots", "ends", "blob", "used")})
         self._group = Growable(arrays["group"].view(np.int32), MISSING, live=True)
         self._first = Growable(arrays["first"].view(np.int32), NOBODY, live=True)
         self.work = Growable(arrays["work"].view(np.int32))

@@ -48,34 +48,33 @@ class Listeners(NamedTuple):
     entries: NDArray[np.int64]  # (users, ring, 2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def pack_word(at: int, signal: float, share: float) -> int:
     """at, signal and share in one word; words of later moments are larger."""
     fixed = SHARE_NONE if np.isnan(share) else int(np.round(share * SHARE_ONE))
     return (max(0, min(at, MAX_AT)) << AT_SHIFT) | ((int(signal) + 1) << SIGNAL_SHIFT) | fixed
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def push(listeners: Listeners, user: int, what: int, word: int) -> None:
     """Put one entry at its place in time: late arrivals move the newer ones up, one older than a full ring is dropped."""
-    entries = listeners.entries[user]
-    ring = len(entries)
+    entries, ring = listeners.entries, listeners.entries.shape[1]
     seen = int(np.int64(listeners.counts[user, PLAYS_SEEN]))
     held = min(seen, ring)
     newer, at = 0, word >> AT_SHIFT
-    while newer < held and (entries[(seen - 1 - newer) % ring, 1] >> AT_SHIFT) > at:
+    while newer < held and (entries[user, (seen - 1 - newer) % ring, 1] >> AT_SHIFT) > at:
         newer += 1
     if newer == ring:
         return
     for step in range(newer):
         to, source = (seen - step) % ring, (seen - 1 - step) % ring
-        entries[to, 0], entries[to, 1] = entries[source, 0], entries[source, 1]
+        entries[user, to, 0], entries[user, to, 1] = entries[user, source, 0], entries[user, source, 1]
     place = (seen - newer) % ring
-    entries[place, 0], entries[place, 1] = what, word
+    entries[user, place, 0], entries[user, place, 1] = what, word
     listeners.counts[user, PLAYS_SEEN] = seen + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def next_marks(marks: int, action: int, signal: float) -> int:
     """The bits after a vote: the last word wins, so a like takes back a dislike and a hide, and the reverse."""
     if action == A_LIKED:
@@ -94,7 +93,7 @@ def next_marks(marks: int, action: int, signal: float) -> int:
     return marks
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _add_novelty(listeners: Listeners, user: int, times: int, signal: float) -> None:
     if signal == 0.0:
         return
@@ -102,16 +101,16 @@ def _add_novelty(listeners: Listeners, user: int, times: int, signal: float) -> 
     listeners.counts[user, column] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _add_hour(cells: Cells, batch: Batch, i: int, weight: float) -> None:
-    hour = cells.hours[batch.row[i], batch.hour[i]]
-    hour[0] += weight
-    hour[1] += weight * (batch.signal[i] > 0)
-    hour[2] += weight * (batch.signal[i] < 0)
-    hour[3] += weight * batch.seconds[i]
+    row, hour = batch.row[i], batch.hour[i]
+    cells.hours[row, hour, 0] += weight
+    cells.hours[row, hour, 1] += weight * (batch.signal[i] > 0)
+    cells.hours[row, hour, 2] += weight * (batch.signal[i] < 0)
+    cells.hours[row, hour, 3] += weight * batch.seconds[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool:
     """Update what is known of (user, item); True when the event is a vote that changed it."""
     user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
@@ -130,7 +129,7 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
     return bool(changed != marks and action != A_SHOWN)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def fold_events(
     batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
 ) -> int:

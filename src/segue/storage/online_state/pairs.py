@@ -39,16 +39,17 @@ class Table(NamedTuple):
     directory: NDArray[np.uint32]  # (2**18,) segment
     segments: NDArray[np.int32]  # (s, 2) keys held, bits of the hash they share
     rows: NDArray[np.int64]  # (s * SLOTS, words) the key (0 = empty), then its values: one row is one cache miss
+    floats: NDArray[np.float64]  # the same bytes
     counters: NDArray[np.int64]  # segments in use, the spare one or -1, keys
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def pack_key(high: int, low: int) -> np.int64:
     """The key of (user, item) or (cell, item), both in [0, 2**31 - 1): never 0."""
     return ((np.int64(high) << 32) | np.int64(low)) + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def mix(key: np.int64) -> np.uint64:
     """The finalizer of MurmurHash3: every bit of the key moves every bit of the hash."""
     bits = np.uint64(key)
@@ -57,7 +58,7 @@ def mix(key: np.int64) -> np.uint64:
     return bits ^ (bits >> _SHIFT)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _seek(rows: NDArray[np.int64], segment: np.int64, key: np.int64, mixed: np.uint64) -> np.int64:
     """The slot of the key, or the empty one where it belongs; a segment always has empty slots."""
     base = segment * SLOTS
@@ -69,7 +70,7 @@ def _seek(rows: NDArray[np.int64], segment: np.int64, key: np.int64, mixed: np.u
         slot = (slot + 1) & (SLOTS - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def find(table: Table, key: np.int64) -> np.int64:
     """The slot of the key, -1 where absent. Safe beside a writer: a segment beyond this reader's map is absent."""
     mixed = mix(key)
@@ -80,13 +81,13 @@ def find(table: Table, key: np.int64) -> np.int64:
     return slot if table.rows[slot, 0] == key else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def has_room(table: Table, insertions: int) -> bool:
     """Whether that many insertions can be made without growing the files."""
     return bool(table.counters[SEGMENTS] + insertions * ROOM <= len(table.segments))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def insert(table: Table, key: np.int64) -> np.int64:
     """The slot of the key, made with zero values where absent. Needs has_room(table, 1); may move every other slot."""
     mixed = mix(key)
@@ -106,7 +107,7 @@ def insert(table: Table, key: np.int64) -> np.int64:
         _split(table, place)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _take(table: Table) -> np.int64:
     """An empty segment: the one that the last split left, else the next new one."""
     segment: np.int64 = table.counters[SPARE]
@@ -120,7 +121,7 @@ def _take(table: Table) -> np.int64:
     return segment
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _split(table: Table, place: np.int64) -> None:
     old = np.int64(table.directory[place])
     depth = table.segments[old, 1] + 1

@@ -108,7 +108,8 @@ class Store:
             return self._files[name].array
 
         def table(name: str) -> Table:
-            return Table(array(f"{name}.directory"), array(f"{name}.segments"), array(f"{name}.rows"), self.header[name])
+            rows = array(f"{name}.rows")
+            return Table(array(f"{name}.directory"), array(f"{name}.segments"), rows, rows.view(np.float64), self.header[name])
 
         totals, tops, sums, meta = (array(f"cells.{n}") for n in _CELLS)
         cells = Cells(table("sums"), totals, tops, sums, meta, array("cells.hours"))

@@ -50,7 +50,7 @@ class Cells(NamedTuple):
     hours: NDArray[np.float64]  # (region rows, 168, 4) plays, finished, rejected, seconds
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def cell_of(row: int, part: int, level: int) -> int:
     """The cell at level 0 (world), 1 (region) or 2 (region x part) of a region row and a part of the week."""
     if level == 0:
@@ -58,73 +58,81 @@ def cell_of(row: int, part: int, level: int) -> int:
     return 1 + row * CELLS_A_REGION + (0 if level == 1 else 1 + part)
 
 
-@njit(cache=True, nogil=True)
-def _lower(items: NDArray[np.int32], sums: NDArray[np.float64], i: int, j: int) -> bool:
+@njit(cache=True, nogil=True, _nrt=False)
+def _lower(cells: Cells, cell: int, i: int, j: int) -> bool:
     """Whether the entry at i leaves before the one at j: a smaller sum, of equal ones the larger item id."""
-    return bool(sums[i] < sums[j] or (sums[i] == sums[j] and items[i] > items[j]))
+    mine, other = cells.top_sums[cell, i], cells.top_sums[cell, j]
+    return bool(mine < other or (mine == other and cells.top_items[cell, i] > cells.top_items[cell, j]))
 
 
-@njit(cache=True, nogil=True)
-def _settle(items: NDArray[np.int32], sums: NDArray[np.float64], meta: NDArray[np.int32], place: int) -> None:
+@njit(cache=True, nogil=True, _nrt=False)
+def _settle(cells: Cells, cell: int, place: int) -> None:
     """The entry at `place` of a full list has changed: find the lowest again, of its block and of all."""
-    block = place // BLOCK
-    lowest = block * BLOCK
-    for i in range(block * BLOCK + 1, (block + 1) * BLOCK):
-        lowest = i if _lower(items, sums, i, lowest) else lowest
-    meta[BLOCKS + block] = lowest
-    lowest = meta[BLOCKS]
-    for other in range(BLOCKS + 1, META):
-        lowest = meta[other] if _lower(items, sums, meta[other], lowest) else lowest
-    meta[LOWEST] = lowest
+    first = place // BLOCK * BLOCK
+    lowest = first
+    for i in range(first + 1, first + BLOCK):
+        lowest = i if _lower(cells, cell, i, lowest) else lowest
+    cells.top_meta[cell, BLOCKS + place // BLOCK] = lowest
+    lowest = np.int64(cells.top_meta[cell, BLOCKS])
+    for block in range(BLOCKS + 1, META):
+        candidate = np.int64(cells.top_meta[cell, block])
+        lowest = candidate if _lower(cells, cell, candidate, lowest) else lowest
+    cells.top_meta[cell, LOWEST] = lowest
 
 
-@njit(cache=True, nogil=True)
-def _raise_top(cells: Cells, cell: int, item: int, slot: np.int64, value: float) -> None:
-    """The item's sum in this cell rose to `value`: keep the list the exact top of the cell.
+@njit(cache=True, nogil=True, _nrt=False)
+def _enter(cells: Cells, cell: int, place: int, item: int, slot: np.int64) -> None:
+    cells.top_items[cell, place] = item
+    cells.top_sums[cell, place] = cells.table.floats[slot, HEARD]
+    cells.table.rows[slot, PLACE] = place + 1
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _raise_top(cells: Cells, cell: int, item: int, slot: np.int64) -> None:
+    """The item's sum in this cell rose: keep the list the exact top of the cell.
 
     Sums only grow (forward decay), so an item outside the list enters when it passes the lowest, and never otherwise.
     """
-    rows, items, sums, meta = cells.table.rows, cells.top_items[cell], cells.top_sums[cell], cells.top_meta[cell]
-    size, lowest = meta[SIZE], meta[LOWEST]
-    place = rows[slot, PLACE] - 1
+    place, size = cells.table.rows[slot, PLACE] - 1, cells.top_meta[cell, SIZE]
+    value = cells.table.floats[slot, HEARD]
     if place >= 0:
-        sums[place] = value
-        if size == TOP and meta[BLOCKS + place // BLOCK] == place:
-            _settle(items, sums, meta, place)
-        return
-    if size < TOP:
-        items[size], sums[size], rows[slot, PLACE] = item, value, size + 1
-        meta[SIZE] = size + 1
+        cells.top_sums[cell, place] = value
+        if size == TOP and cells.top_meta[cell, BLOCKS + place // BLOCK] == place:
+            _settle(cells, cell, place)
+    elif size < TOP:
+        _enter(cells, cell, size, item, slot)
+        cells.top_meta[cell, SIZE] = size + 1
         if size + 1 == TOP:
             for block in range(TOP // BLOCK):
-                meta[BLOCKS + block] = block * BLOCK
+                cells.top_meta[cell, BLOCKS + block] = block * BLOCK
             for block in range(TOP // BLOCK):
-                _settle(items, sums, meta, block * BLOCK)
-        return
-    if value > sums[lowest] or (value == sums[lowest] and item < items[lowest]):
-        rows[find(cells.table, pack_key(cell, items[lowest])), PLACE] = 0
-        items[lowest], sums[lowest], rows[slot, PLACE] = item, value, lowest + 1
-        _settle(items, sums, meta, lowest)
+                _settle(cells, cell, block * BLOCK)
+    else:
+        lowest = np.int64(cells.top_meta[cell, LOWEST])
+        leaving, floor = cells.top_items[cell, lowest], cells.top_sums[cell, lowest]
+        if value > floor or (value == floor and item < leaving):
+            cells.table.rows[find(cells.table, pack_key(cell, leaving)), PLACE] = 0
+            _enter(cells, cell, lowest, item, slot)
+            _settle(cells, cell, lowest)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def count(cells: Cells, row: int, part: int, item: int, weight: float, share: float) -> None:
     """Add one play of weight `weight`, of which `share` was heard, to every cell it belongs to."""
-    sums = cells.table.rows.view(np.float64)
     for level in range(DEPTH):
         cell = cell_of(row, part, level)
         slot = insert(cells.table, pack_key(cell, item))
-        sums[slot, PLAYS] += weight
-        sums[slot, HEARD] += weight * share
+        cells.table.floats[slot, PLAYS] += weight
+        cells.table.floats[slot, HEARD] += weight * share
         cells.totals[cell, 0] += weight
         cells.totals[cell, 1] += weight * share
-        _raise_top(cells, cell, item, slot, sums[slot, HEARD])
+        _raise_top(cells, cell, item, slot)
 
 
 def rebase(cells: Cells, lives: float) -> None:
     """Scale every sum down by 2**lives, a whole number: the landmark has moved that much."""
     scale = 2.0**-lives
-    for sums in (cells.table.rows.view(np.float64)[:, PLAYS : HEARD + 1], cells.totals, cells.top_sums, cells.hours):
+    for sums in (cells.table.floats[:, PLAYS : HEARD + 1], cells.totals, cells.top_sums, cells.hours):
         sums *= scale
 
 
@@ -138,7 +146,7 @@ class Ask(NamedTuple):
     share_prior: float
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
     """(share of plays that go to the item, share of it that is heard) in the asked cell, each shrunk to the parent's.
 
@@ -146,7 +154,6 @@ def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
     q = (s + m q_parent) / (n + m), its twin for the share heard; n, s, N are decayed plays, shares and all plays of the
     cell. The world's p is n / N and its q leans on the mean share of all plays.
     """
-    sums = cells.table.rows.view(np.float64)
     p = 0.0
     q = cells.totals[0, 1] / cells.totals[0, 0] if cells.totals[0, 0] > 0.0 else 0.0
     for level in range(DEPTH):
@@ -154,8 +161,8 @@ def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
         if cell >= len(cells.totals):
             break
         slot = find(cells.table, pack_key(cell, item))
-        n = sums[slot, PLAYS] * ask.scale if slot >= 0 else 0.0
-        s = sums[slot, HEARD] * ask.scale if slot >= 0 else 0.0
+        n = cells.table.floats[slot, PLAYS] * ask.scale if slot >= 0 else 0.0
+        s = cells.table.floats[slot, HEARD] * ask.scale if slot >= 0 else 0.0
         total = cells.totals[cell, 0] * ask.scale
         mu = ask.demand_prior if level > 0 else 0.0
         p = (n + mu * p) / (total + mu) if total + mu > 0.0 else p
