@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ from segue.serving.recommender import Model, Recommender, Stages
 from segue.training import nightly
 from segue.training.registry import Registry, ranker_of
 from segue.training.report import NightReport, Progress
+from segue.training.window import Window, choose
 from segue.web.service import Service
 
 BACKENDS: Mapping[str, Mapping[str, str]] = {
@@ -175,7 +177,7 @@ class Home:
         """Champion, previous, challenger."""
         return Registry(self.artifacts)
 
-    def factories(self, *, live: bool) -> dict[str, Callable[..., Any]]:
+    def factories(self, *, live: bool, **more: Any) -> dict[str, Callable[..., Any]]:
         """A factory for each source; without `live` those that the night trains, which know no state."""
         training = self.settings.training
         offers: dict[str, Any] = {
@@ -184,6 +186,7 @@ class Home:
             "top_k": training.top_k,
             "threads": training.threads or os.cpu_count() or 1,
         }
+        offers |= more
         offers |= {"state": self.state, "facts": self.facts} if live else {"state": NoCounts(), "bands": self.bands}
         return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in SOURCES}
 
@@ -320,17 +323,21 @@ def warm(home: Home, recommender: Recommender, model: Model) -> None:
 
 
 def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:
-    """Train, evaluate, promote or not."""
+    """Train, evaluate, promote or not. A window that is named is kept; the one of the settings widens when it holds little."""
     training = home.settings.training
+    length = config.duration_ms(window or training.window, "window")
+    chosen = Window(now, length) if window else choose(home.log, now, length, training.enough)
     settings = nightly.Settings(
-        window_ms=config.duration_ms(window or training.window, "window"),
+        window_ms=chosen.length_ms,
         test_ms=config.duration_ms(training.holdout, "training.holdout"),
         test_users=training.test_users,
         per_source=home.settings.radio.per_source,
         force=force,
     )
-    recipe = nightly.Recipe(home.factories(live=False), partial(named(RANKERS, "blend", "ranker")))
-    return nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=now, progress=progress)
+    days = {"window_days": chosen.length_ms / 86_400_000}
+    recipe = nightly.Recipe(home.factories(live=False, **days), partial(named(RANKERS, "blend", "ranker")))
+    report = nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=chosen.now, progress=progress)
+    return report if chosen.note is None else msgspec.structs.replace(report, notes=[chosen.note, *report.notes])
 
 
 def similar(model: Model, by: str, item: int, limit: int) -> Scored:

@@ -50,7 +50,8 @@ def show(report: NightReport) -> None:
         highlight=False,
         markup=False,
     )
-    metrics = list(dict.fromkeys(figure.metric for figure in report.figures))
+    shown = ("recall@20", "ndcg@20", "next hit@20")
+    metrics = [metric for metric in dict.fromkeys(figure.metric for figure in report.figures) if metric in shown]
     models = list(dict.fromkeys(figure.model for figure in report.figures))
     cells = {(f.model, f.metric): f"{f.mean:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in report.figures}
     if models:
@@ -79,7 +80,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         bundle = home.registry().bundle()
     manifest = bundle.manifest
     if args.json:
-        print_json({"version": bundle.version, **{k: manifest[k] for k in ("figures", "data") if k in manifest}})
+        print_json({"version": bundle.version, "figures": manifest.get("figures", []), "data": manifest.get("data", {})})
         return 0
     figures = manifest.get("figures", [])
     rows = [(f["model"], f["metric"], f["mean"], f"{f['low']:.4f} to {f['high']:.4f}", f["users"]) for f in figures]

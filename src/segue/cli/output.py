@@ -29,12 +29,12 @@ def print_json(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers to the right."""
-    rows = [[_text(cell) for cell in row] for row in rows]
+    texts = [[_text(cell) for cell in row] for row in rows]
     table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
-        numeric = rows and all(_numeric(row[place]) for row in rows)
+        numeric = bool(texts) and all(_numeric(row[place]) for row in texts)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
+    for row in texts:
         table.add_row(*row)
     OUT.print(table)
 

@@ -26,8 +26,8 @@ def hour_of_week(at_ms: int, offset_minutes: int = 0) -> int:
 
 def hours_of_week(at_ms: NDArray[np.int64], offset_minutes: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
     """hour_of_week of many moments."""
-    hours = (at_ms + np.asarray(offset_minutes) * 60_000) // HOUR_MS
-    return (hours + 72) % WEEK_HOURS
+    hours = (at_ms + np.asarray(offset_minutes, np.int64) * 60_000) // HOUR_MS
+    return np.asarray((hours + 72) % WEEK_HOURS, np.int64)
 
 
 def part_of_week(hour: int) -> int:
@@ -40,16 +40,17 @@ def iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+LATEST_S = 32_503_680_000
+"""The year 3000: seconds beyond it, either way, are no time that anybody meant."""
+
+
 def parse_time(value: str | int | float) -> int:
     """Milliseconds since 1970 of ISO 8601 text (UTC unless it says otherwise) or of Unix seconds; ValueError otherwise."""
-    if isinstance(value, (int, float)):
-        return round(float(value) * 1000)
-    text = value.strip()
     try:
-        return round(float(text) * 1000)
+        seconds = float(value)
     except ValueError:
-        pass
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+        moment = datetime.fromisoformat(str(value).strip())
+        seconds = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    if not abs(seconds) <= LATEST_S:
+        raise ValueError(f"{value!r} is not between the years 940 and 3000")
+    return round(seconds * 1000)

@@ -37,7 +37,7 @@ class Similar(Protocol):
 class TopForUser(Protocol):
     """A source that keeps the top items of every user."""
 
-    def top(self, user: int, limit: int) -> Scored:
+    def for_user(self, user: int, limit: int) -> Scored:
         """Best first."""
         ...
 
@@ -76,7 +76,7 @@ async def post_events(request: Request) -> Response:
 
 async def put_items(request: Request) -> Response:
     """Insert or update items."""
-    records, rejected = decode_items(await body_of(request))
+    records, _, rejected = decode_items(await body_of(request))
     if records:
         await asyncio.to_thread(service_of(request).catalogue.put_items, records)
     return _stored(len(records), rejected)
@@ -84,9 +84,10 @@ async def put_items(request: Request) -> Response:
 
 async def put_users(request: Request) -> Response:
     """Insert or update users; personal facts are coarse by the time they get here."""
-    records, rejected = decode_users(await body_of(request))
+    service = service_of(request)
+    records, _, rejected = decode_users(await body_of(request), service.now())
     if records:
-        await asyncio.to_thread(service_of(request).catalogue.put_users, records)
+        await asyncio.to_thread(service.catalogue.put_users, records)
     return _stored(len(records), rejected)
 
 
@@ -189,7 +190,7 @@ async def get_collaborative(request: Request) -> Response:
     user = _dense(service.catalogue.users.find([request.path_params["id"]]), "user", request)
     for source in service.recommender.model.sources:
         if source.name == "als" and isinstance(source, TopForUser):
-            return _list(request, source.top(user, limit_of(request)))
+            return _list(request, source.for_user(user, limit_of(request)))
     return _list(request, Scored.none())
 
 
@@ -208,10 +209,9 @@ async def get_popular(request: Request) -> Response:
 
 
 def _first(service: Service, names: Sequence[str], item: int, limit: int) -> Scored:
-    by_name = {source.name: source for source in service.recommender.model.sources}
-    for name in names:
-        source = by_name.get(name)
-        if isinstance(source, Similar):
+    sources = sorted(service.recommender.model.sources, key=lambda source: source.name in names, reverse=True)
+    for source in sources:
+        if source.name in names and isinstance(source, Similar):
             found = source.similar(item, limit)
             if len(found):
                 return found
