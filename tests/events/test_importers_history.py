@@ -73,7 +73,8 @@ def test_listenbrainz_bad_lines_are_told(tmp_path: Path) -> None:
     assert town.rows("item") == [("a\tx",), ("b\tlast",)]
     told = {r["line"]: r["reason"] for r in town.rejected}
     assert sorted(told) == [2, 3, 4, 5, 7, 8, 9, 10, 11]
-    for line, words in {2: "artist is missing", 3: "title is missing", 4: "1931", 5: "JSON", 8: "Unix seconds", 9: "missing", 11: "longer"}.items():  # fmt: skip
+    expected = {2: "artist is missing", 3: "title is missing", 4: "1931", 5: "JSON", 8: "Unix seconds", 9: "missing"}
+    for line, words in {**expected, 11: "longer"}.items():
         assert words in told[line], told
 
 
@@ -173,7 +174,11 @@ def test_the_short_spotify_history(tmp_path: Path) -> None:
     ("text", "user"),
     [
         ('"A, B",LP,x,13 Sep 2020 12:26\n"A, B",,y,13 Sep 2020 12:27\n', "me"),
-        ('uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid\n1599999960,"13 Sep 2020, 12:26","A, B",,LP,,x,m\n1600000020,,"A, B",,,,y,\n', "me"),
+        (
+            "uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid\n"
+            '1599999960,"13 Sep 2020, 12:26","A, B",,LP,,x,m\n1600000020,,"A, B",,,,y,\n',
+            "me",
+        ),
         ("Artist;Album;AlbumId;Track;Date#ann\nA, B;LP;1;x;1599999960000\nA, B;;;y;1600000020000\n", "ann"),
     ],
 )  # fmt: skip
@@ -248,7 +253,7 @@ def test_what_fits_nothing_says_what_was_found_and_how_to_go_on(tmp_path: Path) 
     odd.write_text("colour,weight\nred,3\n")
     with pytest.raises(BadInput, match=r"found the columns colour, weight; without user, item, at .*--mapping"):
         open_reader(odd, NOW)
-    with pytest.raises(BadInput, match="expected a Last.fm CSV"):
+    with pytest.raises(BadInput, match=r"expected a Last\.fm CSV"):
         open_reader(odd, NOW, format="lastfm")
     with pytest.raises(BadInput, match="expected one of auto, listenbrainz"):
         open_reader(odd, NOW, format="itunes")

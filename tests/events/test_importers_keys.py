@@ -82,11 +82,16 @@ def test_equal_rows_get_distinct_ids_and_the_same_at_every_run() -> None:
 
 def test_every_part_of_the_content_makes_another_id() -> None:
     told = [
-        columns(1), columns(1, user=Coded.same(1, "v")), columns(1, item=Coded.same(1, "j")),
-        columns(1, action=np.full(1, 5, np.int8)), columns(1, at=np.full(1, 10**12 + 1)),
-        columns(1, position=np.zeros(1, np.int64)),        columns(1, session=Coded.same(1, "s")), columns(1, item=Coded.none(1), texts={0: "words"}),
+        columns(1),
+        columns(1, user=Coded.same(1, "v")),
+        columns(1, item=Coded.same(1, "j")),
+        columns(1, action=np.full(1, 5, np.int8)),
+        columns(1, at=np.full(1, 10**12 + 1)),
+        columns(1, position=np.zeros(1, np.int64)),
+        columns(1, session=Coded.same(1, "s")),
+        columns(1, item=Coded.none(1), texts={0: "words"}),
         columns(1, item=Coded.none(1)),
-    ]  # fmt: skip
+    ]
     assert len({keys_of(c)[0] for c in told}) == len(told)
 
 

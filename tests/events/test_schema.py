@@ -173,9 +173,19 @@ def test_what_gets_in_is_what_was_sent(user: str, item: str) -> None:
 
 def test_items_keep_what_they_do_not_know_as_extra() -> None:
     row = {
-        "id": "t1", "title": "Blue Train", "artist": "John Coltrane", "album": "Blue Train", "duration_s": 643,
-        "tags": ["jazz"],        "released": "1957-09", "kind": "track", "playable": True, "bpm": 135.5, "label": "Blue Note", "live": False,
-    }  # fmt: skip
+        "id": "t1",
+        "title": "Blue Train",
+        "artist": "John Coltrane",
+        "album": "Blue Train",
+        "duration_s": 643,
+        "tags": ["jazz"],
+        "released": "1957-09",
+        "kind": "track",
+        "playable": True,
+        "bpm": 135.5,
+        "label": "Blue Note",
+        "live": False,
+    }
     found, places, refused = decode_items(body(row, {"id": "t2"}, key="items"))
     assert (places, refused) == ([0, 1], [])
     assert found[0] == ItemRecord(
@@ -233,9 +243,17 @@ def test_personal_facts_are_refused_and_never_repeated(field: str) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [{"id": "ann@example.org"}, {"id": "a", "age": -1}, {"id": "a", "age": 400}, {"id": "a", "lat": 91, "lon": 0},
-     {"id": "a", "lat": 1},     {"id": "a", "region": "Main St 12, 94043"}, {"id": "a", "shoe_size": 43}, {"id": "a", "birth_date": "31.1.1990"}],
-)  # fmt: skip
+    [
+        {"id": "ann@example.org"},
+        {"id": "a", "age": -1},
+        {"id": "a", "age": 400},
+        {"id": "a", "lat": 91, "lon": 0},
+        {"id": "a", "lat": 1},
+        {"id": "a", "region": "Main St 12, 94043"},
+        {"id": "a", "shoe_size": 43},
+        {"id": "a", "birth_date": "31.1.1990"},
+    ],
+)
 def test_a_bad_user_is_refused_alone(row: Any) -> None:
     found, places, refused = decode_users(body({"id": "good"}, row, key="users"), NOW)
     assert ([u.id for u in found], places, [r.index for r in refused]) == (["good"], [0], [1])
