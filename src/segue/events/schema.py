@@ -221,10 +221,11 @@ def moment(at: str | int | float, now: int) -> int:
     try:
         found = _iso_ms(at) if isinstance(at, str) and at[4:5] == "-" else parse_time(at)
     except (ValueError, OverflowError):
+        _check_milliseconds(at, now)
         expected = "expected ISO 8601 such as 2026-01-31T12:00:00Z, or Unix seconds"
         raise BadInput(f"at: {expected}; found {shorten(str(at))}", "at") from None
     if found < EARLIEST_MS or found > now + FUTURE_SLACK_MS:
-        raise BadInput(_out_of_time(found, now), "at")
+        raise BadInput(f"at is {iso(found)}: expected 1995 or later, and no later than a day from now", "at")
     return found
 
 
@@ -234,14 +235,14 @@ def _iso_ms(text: str) -> int:
     return round((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _out_of_time(found: int, now: int) -> str:
-    if EARLIEST_MS <= found / 1000 <= now + FUTURE_SLACK_MS:
-        return f"at is {found // 1000}: that looks like milliseconds; send Unix seconds or ISO 8601"
+def _check_milliseconds(at: str | int | float, now: int) -> None:
+    """BadInput that says so when a time would be a good one in milliseconds."""
     try:
-        shown = iso(found)
-    except (ValueError, OverflowError, OSError):
-        shown = f"{found / 1000:g} s"
-    return f"at is {shown}: expected 1995 or later, and no later than a day from now"
+        found = float(at)
+    except (ValueError, OverflowError):
+        return
+    if EARLIEST_MS <= found <= now + FUTURE_SLACK_MS:
+        raise BadInput(f"at is {found:.0f}: that looks like milliseconds; send Unix seconds or ISO 8601", "at")
 
 
 _TAGS_LIMIT: Final = 100
