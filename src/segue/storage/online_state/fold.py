@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segue.core.actions import Action
 from segue.storage.online_state.batch import Batch
-from segue.storage.online_state.pairs import Table, find, has_room, insert, pack_key
+from segue.storage.online_state.pairs import Table, find, has_room, insert, kernel, pack_key
 from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, count
 
 LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = 1, 2, 4, 8, 16
@@ -48,14 +48,14 @@ class Listeners(NamedTuple):
     entries: NDArray[np.int64]  # (users, ring, 2)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def pack_word(at: int, signal: float, share: float) -> int:
     """at, signal and share in one word; words of later moments are larger."""
     fixed = SHARE_NONE if np.isnan(share) else int(np.round(share * SHARE_ONE))
     return (max(0, min(at, MAX_AT)) << AT_SHIFT) | ((int(signal) + 1) << SIGNAL_SHIFT) | fixed
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def push(listeners: Listeners, user: int, what: int, word: int) -> None:
     """Put one entry at its place in time: late arrivals move the newer ones up, one older than a full ring is dropped."""
     entries, ring = listeners.entries, listeners.entries.shape[1]
@@ -74,7 +74,7 @@ def push(listeners: Listeners, user: int, what: int, word: int) -> None:
     listeners.counts[user, PLAYS_SEEN] = seen + 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def next_marks(marks: int, action: int, signal: float) -> int:
     """The bits after a vote: the last word wins, so a like takes back a dislike and a hide, and the reverse."""
     if action == A_LIKED:
@@ -93,7 +93,7 @@ def next_marks(marks: int, action: int, signal: float) -> int:
     return marks
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def _add_novelty(listeners: Listeners, user: int, times: int, signal: float) -> None:
     if signal == 0.0:
         return
@@ -101,7 +101,7 @@ def _add_novelty(listeners: Listeners, user: int, times: int, signal: float) -> 
     listeners.counts[user, column] += 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def _add_hour(cells: Cells, batch: Batch, i: int, weight: float) -> None:
     row, hour = batch.row[i], batch.hour[i]
     cells.hours[row, hour, 0] += weight
@@ -110,7 +110,7 @@ def _add_hour(cells: Cells, batch: Batch, i: int, weight: float) -> None:
     cells.hours[row, hour, 3] += weight * batch.seconds[i]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool:
     """Update what is known of (user, item); True when the event is a vote that changed it."""
     user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
@@ -129,7 +129,7 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
     return bool(changed != marks and action != A_SHOWN)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def fold_events(
     batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
 ) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segue.core.clock import PARTS
 from segue.core.types import Float32, Int32, Scored
-from segue.storage.online_state.pairs import Table, find, insert, pack_key
+from segue.storage.online_state.pairs import Table, find, insert, kernel, pack_key
 
 TOP = 256
 """Items a cell's list holds."""
@@ -24,6 +24,7 @@ META = BLOCKS + TOP // BLOCK
 PLAYS, HEARD, PLACE = 1, 2, 3
 """Words of a row of the table after its key: two float64, then 1 + the place in the top list, 0 = not in it."""
 ROW = 4
+Place = int | np.int64
 UNSET = np.iinfo(np.int64).min
 """The landmark before the first play."""
 REBASE_AFTER = 512
@@ -50,7 +51,7 @@ class Cells(NamedTuple):
     hours: NDArray[np.float64]  # (region rows, 168, 4) plays, finished, rejected, seconds
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def cell_of(row: int, part: int, level: int) -> int:
     """The cell at level 0 (world), 1 (region) or 2 (region x part) of a region row and a part of the week."""
     if level == 0:
@@ -58,18 +59,18 @@ def cell_of(row: int, part: int, level: int) -> int:
     return 1 + row * CELLS_A_REGION + (0 if level == 1 else 1 + part)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _lower(cells: Cells, cell: int, i: int, j: int) -> bool:
+@kernel
+def _lower(cells: Cells, cell: int, i: Place, j: Place) -> bool:
     """Whether the entry at i leaves before the one at j: a smaller sum, of equal ones the larger item id."""
     mine, other = cells.top_sums[cell, i], cells.top_sums[cell, j]
     return bool(mine < other or (mine == other and cells.top_items[cell, i] > cells.top_items[cell, j]))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _settle(cells: Cells, cell: int, place: int) -> None:
+@kernel
+def _settle(cells: Cells, cell: int, place: Place) -> None:
     """The entry at `place` of a full list has changed: find the lowest again, of its block and of all."""
     first = place // BLOCK * BLOCK
-    lowest = first
+    lowest: Place = first
     for i in range(first + 1, first + BLOCK):
         lowest = i if _lower(cells, cell, i, lowest) else lowest
     cells.top_meta[cell, BLOCKS + place // BLOCK] = lowest
@@ -80,14 +81,14 @@ def _settle(cells: Cells, cell: int, place: int) -> None:
     cells.top_meta[cell, LOWEST] = lowest
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _enter(cells: Cells, cell: int, place: int, item: int, slot: np.int64) -> None:
+@kernel
+def _enter(cells: Cells, cell: int, place: Place, item: int, slot: np.int64) -> None:
     cells.top_items[cell, place] = item
     cells.top_sums[cell, place] = cells.table.floats[slot, HEARD]
     cells.table.rows[slot, PLACE] = place + 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def _raise_top(cells: Cells, cell: int, item: int, slot: np.int64) -> None:
     """The item's sum in this cell rose: keep the list the exact top of the cell.
 
@@ -116,7 +117,7 @@ def _raise_top(cells: Cells, cell: int, item: int, slot: np.int64) -> None:
             _settle(cells, cell, lowest)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def count(cells: Cells, row: int, part: int, item: int, weight: float, share: float) -> None:
     """Add one play of weight `weight`, of which `share` was heard, to every cell it belongs to."""
     for level in range(DEPTH):
@@ -146,7 +147,7 @@ class Ask(NamedTuple):
     share_prior: float
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@kernel
 def expect(cells: Cells, ask: Ask, item: int) -> tuple[float, float]:
     """(share of plays that go to the item, share of it that is heard) in the asked cell, each shrunk to the parent's.
 
@@ -182,7 +183,7 @@ def expect_all(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.f
 
 def answer(cells: Cells, ask: Ask, limit: int) -> Scored:
     """The best `limit` of the union of the three lists by p q, the expected share of listening; ties by smaller item."""
-    path = [cell_of.py_func(ask.row, ask.part, level) for level in range(DEPTH)]
+    path = [cell_of(ask.row, ask.part, level) for level in range(DEPTH)]
     lists = [cells.top_items[cell, : cells.top_meta[cell, SIZE]] for cell in path if cell < len(cells.totals)]
     items = np.unique(np.concatenate(lists))
     expected = expect_all(cells, ask, items)
