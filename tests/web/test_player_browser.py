@@ -165,7 +165,7 @@ def test_an_invented_listener_is_stored_before_the_radio_starts(player: Player) 
     page.locator("#queue .song").first.wait_for()
     (user,) = player.stub.users
     assert user["region"] == "Riverbend"
-    assert 25 <= user["age"] <= 34
+    assert user["age_band"] == "25-34"
     assert user["tags"] == ["jazz"]
     assert player.stub.questions[0]["user"] == user["id"]
     assert player.stub.questions[0]["context"] == {"region": "Riverbend"}
@@ -253,6 +253,34 @@ def test_the_song_that_runs_out_is_finished(desktop: Player) -> None:
         "document.querySelector('#seek').value = 1000; document.querySelector('#seek').dispatchEvent(new Event('input'))"
     )
     desktop.until(lambda: "completed" in desktop.actions())
+
+
+def test_a_radio_that_nobody_touches_pauses_instead_of_inventing_plays(desktop: Player) -> None:
+    page = desktop.begin()
+    run_out = "const s = document.querySelector('#seek'); s.value = 1000; s.dispatchEvent(new Event('input'))"
+    for _ in range(5):
+        ended = desktop.actions().count("completed")
+        page.evaluate(f"(() => {{ {run_out} }})()")
+        desktop.until(lambda ended=ended: desktop.actions().count("completed") > ended)
+    page.get_by_text("Still there?").wait_for()
+    assert page.inner_text('[data-do="toggle"] .label') == "Play"
+    page.evaluate(f"(() => {{ {run_out} }})()")
+    page.wait_for_timeout(400)
+    assert desktop.actions().count("completed") == 5
+    page.keyboard.press("Space")
+    desktop.until(lambda: desktop.actions().count("completed") == 6)
+
+
+def test_a_station_from_a_tag_starts_at_once_and_judges_nothing(desktop: Player) -> None:
+    page = desktop.begin()
+    playing, asked = desktop.title(), len(desktop.stub.questions)
+    page.fill("#search", "jaz")
+    page.locator(".found-row", has_text="Tag").first.wait_for()
+    page.keyboard.press("Enter")
+    desktop.until(lambda: len(desktop.stub.questions) >= asked + 2)
+    assert desktop.stub.questions[-1]["seeds"] in ({"tags": ["jazz"]}, {"artists": [page.inner_text(".station-name")]})
+    assert desktop.title() != playing
+    assert desktop.actions() == ["started", "progress", "started"]
 
 
 def test_everything_can_be_reached_and_seen_with_the_keyboard(player: Player) -> None:

@@ -14,13 +14,26 @@ export class Problem extends Error {
   }
 }
 
+let key = null;
+try {
+  key = sessionStorage.getItem(KEY);
+} catch {
+  // storage is switched off: the key lasts until the page is left
+}
+
 /** Remember the API key for this tab. */
-export const setKey = (key) => sessionStorage.setItem(KEY, key);
+export function setKey(text) {
+  key = text.trim() || null;
+  try {
+    sessionStorage.setItem(KEY, text.trim());
+  } catch {
+    // as above
+  }
+}
 
 /** JSON in, JSON out; rejects with a Problem, or an AbortError when `signal` said so. */
 export async function call(method, path, body, signal) {
   const headers = {};
-  const key = sessionStorage.getItem(KEY);
   if (key) headers["X-API-Key"] = key;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;

@@ -8,6 +8,7 @@ const SAVED = "segue.radio";
 const QUEUE = 10;
 const REST_MS = 30 * 60_000; // a session that slept this long is over
 const REMEMBER = 100;
+const ALONE = 5; // songs that may end by themselves before the radio asks whether anybody is there
 
 /** Emits now, queue, past, busy, trouble, outbox, notice, listener, station. State is read from the fields. */
 export class Radio extends EventTarget {
@@ -20,9 +21,10 @@ export class Radio extends EventTarget {
     });
     this.facts = new Map();
     this.ticket = 0;
+    this.alone = 0;
     this.patience = 2000; // ms before an absent server is asked again
     this.aborter = null;
-    this.deck.addEventListener("ended", () => this.end("completed"));
+    this.deck.addEventListener("ended", () => this.#ranOut());
     this.#fresh(null);
     this.#restore();
     addEventListener("pagehide", () => this.#save());
@@ -95,8 +97,9 @@ export class Radio extends EventTarget {
       this.#next({ id, title, artist });
     }
     this.#save();
+    const before = this.slate;
     await this.refresh();
-    if (!station || station.song || this.station !== station || this.trouble || !this.queue.length) return;
+    if (!station || station.song || this.station !== station || this.slate === before || !this.queue.length) return;
     this.#leave();
     this.#next();
     await this.refresh();
@@ -109,8 +112,21 @@ export class Radio extends EventTarget {
     await this.refresh();
   }
 
+  /** A song ended by itself. After some of them in a row nobody may be listening: better silence than invented plays. */
+  async #ranOut() {
+    const alone = this.alone + 1;
+    const ended = this.end("completed");
+    this.alone = alone;
+    if (alone >= ALONE) {
+      this.deck.pause();
+      this.#say("notice", "Still there? Press play to go on.");
+    }
+    await ended;
+  }
+
   /** The song is over: completed, skipped or hidden. The next one starts at once, the queue follows. */
   async end(how) {
+    this.alone = 0;
     const song = this.now;
     if (!song) return;
     const heard = how === "completed" ? this.deck.length : this.deck.position;
@@ -148,6 +164,7 @@ export class Radio extends EventTarget {
   }
 
   toggle() {
+    this.alone = 0;
     if (!this.now) return;
     if (this.deck.playing) this.deck.pause();
     else this.deck.play();
@@ -215,7 +232,7 @@ export class Radio extends EventTarget {
   async #load(song, position = 0) {
     const known = this.facts.get(song.id);
     this.deck.load(known?.duration_s ?? song.duration_s, position, this.#sound(known));
-    this.deck.play();
+    if (this.alone < ALONE) this.deck.play();
     this.#say("now");
     const facts = await this.about(song.id);
     if (this.now !== song || !facts || facts === known) return;
@@ -259,7 +276,6 @@ export class Radio extends EventTarget {
   }
 
   #say(name, detail) {
-    if (name === "trouble") this.trouble = detail;
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }

@@ -23,9 +23,6 @@ function oneOf(name, options, legend) {
     h("label", { class: "chip pick radio" }, h("input", { type: "radio", name, value: text }), text))));
 }
 
-/** What the server stores of an age is its band, so any age inside the band will do. */
-const ageOf = (band) => (band ? Number.parseInt(band, 10) + 2 : undefined);
-
 function describe(user) {
   const facts = [user.region, user.age_band?.replace("-", "\u2013"), (user.tags ?? []).slice(0, 3).join(", ")].filter(Boolean);
   return facts.flatMap((text, i) => [i ? " · " : null, h("span", { class: "whole", dir: "auto" }, text)]).filter(Boolean);
@@ -79,7 +76,7 @@ function inventForm(about, choose) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const told = new FormData(form), id = `guest-${randomId(5)}`, region = told.get("region") ?? undefined;
-    const user = { id, region, age: ageOf(told.get("age")), tags: [...picks.tags], artists: [...picks.artists] };
+    const user = { id, region, age_band: told.get("age") ?? undefined, tags: [...picks.tags], artists: [...picks.artists] };
     try {
       await call("PUT", "/v1/users", { users: [user] });
       choose({ id, region });

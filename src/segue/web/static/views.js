@@ -13,7 +13,7 @@ function badge(text, kind) {
 function badges(song, sources) {
   return [
     song.explored ? badge("Exploring", "explored") : null,
-    song.new_to_you ? badge("New to you", "explored") : null,
+    song.new ? badge("New to you", "explored") : null,
     ...(song.sources ?? []).slice(0, sources).map((name) => badge(sourceWords(name))),
   ].filter(Boolean);
 }
