@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import fields
@@ -284,6 +285,39 @@ def test_who_opens_a_catalogue_waits_for_no_writer_and_a_writer_gives_up_in_word
             late.put_items([ItemRecord("more")])
         busy.execute("ROLLBACK")
     assert late.put_items([ItemRecord("more")]).tolist() == [3]
+
+
+def test_readers_see_whole_facts_while_another_thread_puts(opened: Open) -> None:
+    catalogue, wrong, done = opened(), [], threading.Event()
+    catalogue.put_items(SONGS)
+
+    def read() -> None:
+        while not done.is_set():
+            facts = catalogue.facts
+            lengths = {len(getattr(facts, f.name)) for f in fields(Items) if f.name not in ("tags", "tags_ptr")}
+            if lengths != {len(facts.tags_ptr) - 1} or facts.tags_ptr[-1] != len(facts.tags) or np.any(facts.artist[:-1] < 0):
+                wrong.append(f"{lengths} {facts.tags_ptr[-1]} {len(facts.tags)}")
+            last = len(facts) - 1
+            title, artist = catalogue.titles(ids(last))[0]
+            titles, artists = (f"x{last}", f"Title {last}", f"Changed {last}"), ("", f"Artist {last}")
+            if last > 2 and not (title in titles and artist in artists):  # named a moment ago: its facts are about to follow
+                wrong.append(f"{last}: {title} {artist}")
+            if set(catalogue.search("moon", 9).tolist()) != {0, 1, 2}:
+                wrong.append("search")
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for n in range(3, 90):
+        song = ItemRecord(f"x{n}", title=f"Title {n}", artist=f"Artist {n}", tags=[f"t{n % 3}"])
+        catalogue.put_items([song])
+        catalogue.put_items(
+            [ItemRecord(f"x{n}", title=f"Changed {n}", tags=["a", "b"]), ItemRecord("s2", tags=["z"] * (n % 2))]
+        )
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
 
 
 def damage_nothing(folder: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segue.core.errors import BadInput, NotReady
 from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Catalogue, EventLog, OnlineState
 from segue.core.types import Events, Exposure, Int64
-from segue.events.rows import Rows, build, join
+from segue.events.rows import Rows, build, join, warm_up
 from segue.events.schema import EventIn
 
 FOLD_ROWS = 131_072
@@ -99,6 +99,7 @@ class Ingest:
         self._wake = threading.Condition()
         self._folding = threading.Lock()
         self.catch_up()
+        warm_up()
         self._thread = threading.Thread(target=self._run, name="segue-ingest", daemon=True)
         self._thread.start()
 

@@ -69,6 +69,11 @@ def build(batch: Sequence[EventIn], catalogue: Catalogue, entropy: Callable[[int
     return Rows(events, texts)
 
 
+def warm_up() -> None:
+    """Compile what `build` needs, so that the first event does not wait for it."""
+    bodies(np.zeros((0, EVENT.itemsize), np.uint8), np.zeros(0, np.uint64))
+
+
 def _keys(batch: Sequence[EventIn], entropy: Callable[[int], bytes]) -> UInt64:
     """(n, 2) uint64: the same halves as core.hashing.hash128."""
     digests = b"".join(

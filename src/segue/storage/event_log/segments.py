@@ -67,22 +67,31 @@ class SegmentWriter:
             write_statistics=["at"],
             write_page_checksum=True,
         )
+        self._held: list[Events] = []
         self._at: list[tuple[int, int]] = []
         self.rows = 0
         self._size = 0
         self._sha256 = ""
 
     def write(self, events: Events) -> None:
-        """Append rows in order; row groups hold at most ROW_GROUP rows."""
-        for start in range(0, len(events), ROW_GROUP):
-            part = events[start : start + ROW_GROUP]
-            columns = [pa.array(np.ascontiguousarray(part[name])) for name in STORED]
-            self._writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
-            self._at.append((int(part["at"].min()), int(part["at"].max())))
-            self.rows += len(part)
+        """Append rows in order, in pieces of any size; row groups are full but for the last."""
+        self.rows += len(events)
+        self._held.append(events)
+        while sum(map(len, self._held)) >= ROW_GROUP:
+            whole = np.concatenate(self._held) if len(self._held) > 1 else self._held[0]
+            self._write_group(whole[:ROW_GROUP])
+            self._held = [whole[ROW_GROUP:]]
+
+    def _write_group(self, events: Events) -> None:
+        columns = [pa.array(np.ascontiguousarray(events[name])) for name in STORED]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
+        self._at.append((int(events["at"].min()), int(events["at"].max())))
 
     def finish(self) -> None:
         """Close the file and put it on disk, with its checksum."""
+        rest = np.concatenate(self._held)
+        if len(rest):
+            self._write_group(rest)
         self._writer.close()
         self._sink.close()
         self._size = self._draft.sync()

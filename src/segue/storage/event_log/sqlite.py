@@ -18,7 +18,7 @@ from segue.core.types import EVENT, Events, Exposure
 from segue.storage.event_log import exposures as shown
 from segue.storage.event_log.checks import problems
 from segue.storage.event_log.database import Database
-from segue.storage.event_log.files import exclusive
+from segue.storage.event_log.files import exclusive, sync_folder
 from segue.storage.event_log.reader import ALWAYS, NEVER, LogReader, Window, batch_crc, last_seq
 from segue.storage.event_log.sealing import merge_small, recover, register, seal
 from segue.storage.event_log.segments import SegmentWriter
@@ -44,6 +44,7 @@ class SqliteEventLog:
         self._runs = folder / "keys"
         for path in (folder, self._segments, self._runs):
             path.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent)
         self._lock = threading.Lock()
         self._sealing = threading.Lock()
         with exclusive(folder / "open.lock"):

@@ -38,6 +38,8 @@ class KeyIndex:
         self._version = -1
         self._token = 1
         self.reset()
+        none = np.zeros(0, np.uint64)
+        insert(self._table, 1, none, none, none, np.zeros(0, np.uint8), 0)  # compiled now, not at the first event
 
     def reset(self) -> None:
         """Forget what is in memory: the next catch_up reads it again."""
