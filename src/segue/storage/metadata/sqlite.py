@@ -53,7 +53,10 @@ class SqliteCatalogue:
 
     @property
     def facts(self) -> Items:
-        """The item columns as of now, len(items) rows; a new object after each change, whose arrays never change."""
+        """The item columns as of now, len(items) rows; a new object after each change, whose arrays never change.
+
+        For a moment after an item got its id, its row may still be that of an item that only events know.
+        """
         return self._items.snapshot(len(self.items))
 
     def put_items(self, records: Sequence[ItemRecord]) -> Int32:
