@@ -57,7 +57,8 @@ def columns_of(query: Query, candidates: Candidates, mem: Memory | None = None) 
 
 def test_names_are_one_a_column() -> None:
     names = Features(("a", "b")).names
-    assert names == ("a", "b", "a_here", "b_here", "a_said", "b_said", *OWN, *CONTEXT)
+    kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
+    assert names == (*(source + kind for kind in kinds for source in "ab"), *OWN, *CONTEXT)
     assert len(set(names)) == len(names)
 
 
@@ -68,9 +69,20 @@ def test_evidence() -> None:
     assert got["b"] == [0, 1, 0]
     assert got["a_said"] == [1, 1, 0]
     assert got["agreement"] == [0.5, 1, 0]
-    assert got["a_here"] == [0, 0, 0]
+    assert got["a_top"] == pytest.approx([1, 4 / 5, 0])
+    assert got["a_score"] == [1, 0, 0]
+    assert got["b_score"] == [0, 1, 0]
+    assert got["a_here"] == got["a_top_here"] == got["a_score_here"] == [0, 0, 0]
     inside = columns_of(Query(1, 0, NOW, recent=recent((5, 1, True))), pair)
-    assert inside["a_here"] == inside["a"] == got["a"]
+    for kind in ("", "_top", "_score"):
+        assert inside[f"a{kind}_here"] == inside[f"a{kind}"] == got[f"a{kind}"]
+
+
+def test_scores_are_relative_to_the_query() -> None:
+    got = columns_of(Query(1, 0, NOW), pool([[-5, 3e38], [15, -3e38], [0, NAN]]))
+    assert got["a_score"] == pytest.approx([0, 1, 0.25])
+    assert got["b_score"] == [1, 0, 0]
+    assert columns_of(Query(1, 0, NOW), pool([[2, NAN], [2, NAN]]))["a_score"] == [1, 1]
 
 
 def test_sources_are_found_by_name() -> None:

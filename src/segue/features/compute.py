@@ -69,16 +69,20 @@ def remember(state: RemembersPlays, query: Query, items: Int32) -> Memory:
 class Features:
     """Rows for the candidates of the sources named, (n, F) float32, finite; `names` are the columns.
 
-    For each source: <source> = (k + 1) / (k + 1 + its rank), 0 where silent; <source>_here = the same inside a session, 0
-    outside of one, so that a linear model may trust sources differently there; <source>_said = 1 or 0. Then OWN (made in
-    segue.features.kernels), then CONTEXT. Ranks rather than scores: a refit changes the scale of scores every night. A
-    source of the candidates that is not named is not seen; a named one that is absent (it was late) is silent.
+    For each source and its rank r from 0: <source> = (k + 1) / (k + 1 + r); <source>_top = the same with the steeper `top`
+    in place of k; <source>_score = its score between its worst (0) and best (1) for this query; each 0 where silent. The
+    same three with _here inside a session, 0 outside of one, so that a linear model may trust sources differently there.
+    <source>_said = 1 or 0. Then OWN (made in segue.features.kernels), then CONTEXT. No raw scores: a refit changes their
+    scale every night. A source of the candidates that is not named is not seen; a named one that is absent (it was late)
+    is silent.
     """
 
-    def __init__(self, sources: Sequence[str], *, k: float = 20.0) -> None:
+    def __init__(self, sources: Sequence[str], *, k: float = 20.0, top: float = 3.0) -> None:
         self.sources = tuple(sources)
         self.k = k
-        evidence = [f"{source}{kind}" for kind in ("", "_here", "_said") for source in self.sources]
+        self.top = top
+        kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
+        evidence = [f"{source}{kind}" for kind in kinds for source in self.sources]
         self.names: tuple[str, ...] = (*evidence, *OWN, *CONTEXT)
 
     def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
@@ -89,13 +93,14 @@ class Features:
             return out
         here = bool(query.recent.in_session.any())
         evidence, said = self._evidence(candidates)
-        out[:, :m] = evidence
-        out[:, m : 2 * m] = evidence if here else 0.0
-        out[:, 2 * m : 3 * m] = said
-        out[:, 3 * m + len(OWN) :] = _context(query)
+        out[:, : 3 * m] = evidence
+        if here:
+            out[:, 3 * m : 6 * m] = evidence
+        out[:, 6 * m : 7 * m] = said
+        out[:, 7 * m + len(OWN) :] = _context(query)
         recent = query.recent
         fill_own(
-            out[:, 3 * m :],
+            out[:, 7 * m :],
             said.sum(axis=1) / np.float32(max(m, 1)),
             _song(candidates.items, facts),
             (np.array(memory.times), np.array(memory.last), np.array(memory.popularity)),
@@ -106,15 +111,21 @@ class Features:
         return out
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
-        """Reciprocal ranks and who spoke, (n, m) each, in the order of self.sources."""
+        """What each source thinks, (n, 3 m), and whether it spoke, (n, m), in the order of self.sources."""
         table = np.full((len(candidates), len(self.sources)), np.nan, np.float32)
         for column, source in enumerate(self.sources):
             if source in candidates.sources:
                 table[:, column] = candidates.evidence[:, candidates.sources.index(source)]
         places = ranks(table)
         said = places != SILENT
-        value = np.float32(self.k + 1) / (np.float32(self.k + 1) + places.astype(np.float32))
-        return np.where(said, value, np.float32(0)), said
+        far = places.astype(np.float32) + np.float32(1)
+        values = [np.float32(k + 1) / (np.float32(k) + far) for k in (self.k, self.top)]
+        wide = table.astype(np.float64)  # the span of two float32 may not be one
+        lowest = np.where(said, wide, np.inf).min(axis=0)
+        span = np.where(said, wide, -np.inf).max(axis=0) - lowest
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values.append(np.where(span > 0, (wide - lowest) / span, 1.0))  # all equal: all are the best
+        return np.where(np.tile(said, 3), np.concatenate(values, axis=1), 0.0).astype(np.float32), said
 
 
 def _song(items: Int32, facts: Items) -> tuple[Int32, Int32, Int32, Float32]:

@@ -13,6 +13,7 @@ from segue.core.types import Arrays, Candidates, Float32, Query
 
 Float64 = NDArray[np.float64]
 _CEILING = 30.0
+_ROWS = 4096
 
 
 class Logistic:
@@ -106,15 +107,15 @@ def newton(table: Float64, target: NDArray[np.generic], weights: Float64, settin
 
     def loss(at: Float64) -> float:
         logit = table @ at
-        return float(weights @ (np.logaddexp(0, logit) - truth * logit) + 0.5 * penalty @ (at * at))
+        # log(1 + e^x) without overflow; np.logaddexp takes ten times as long
+        soft = np.maximum(logit, 0) + np.log1p(np.exp(-np.abs(logit)))
+        return float(weights @ (soft - truth * logit) + 0.5 * penalty @ (at * at))
 
     best = loss(coef)
     for _ in range(steps):
-        p = sigmoid(table @ coef)
-        gradient = table.T @ (weights * (p - truth)) + penalty * coef
-        curve = (table * (weights * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ table
+        gradient, curve = _slopes(table, truth, weights, coef)
         curve[np.diag_indices_from(curve)] += penalty
-        step = np.linalg.solve(curve, gradient)
+        step = np.linalg.solve(curve, gradient + penalty * coef)
         shrink, now = 1.0, loss(coef - step)
         while now > best and shrink > 1e-6:
             shrink /= 2
@@ -125,6 +126,19 @@ def newton(table: Float64, target: NDArray[np.generic], weights: Float64, settin
         if gain <= tolerance * max(abs(best), 1.0):
             break
     return coef
+
+
+def _slopes(table: Float64, truth: Float64, weights: Float64, coef: Float64) -> tuple[Float64, Float64]:
+    """Gradient and curvature of the unpenalized loss, a block of rows at a time: a block stays in the cache."""
+    gradient = np.zeros(len(coef))
+    curve = np.zeros((len(coef), len(coef)))
+    for start in range(0, len(table), _ROWS):
+        block = table[start : start + _ROWS]
+        weight = weights[start : start + _ROWS]
+        p = sigmoid(block @ coef)
+        gradient += block.T @ (weight * (p - truth[start : start + _ROWS]))
+        curve += (block * (weight * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ block
+    return gradient, curve
 
 
 def _with_ones(table: Float64) -> Float64:

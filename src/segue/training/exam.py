@@ -73,19 +73,16 @@ def deciding(k: int) -> tuple[str, ...]:
 
 
 def plan(night: Night, history: History, held: Held, cut: int) -> Exam:
-    """Tasks of a seeded sample of users; where a ranker is to learn, other users (at most as many) are its lessons."""
+    """Tasks of a seeded sample of users; where a ranker is to learn, other users are its lessons."""
     users = night.rng("test users").permutation(eligible(held, history))
-    wanted = min(night.settings.test_users, len(users))
-    if night.recipe.learned is not None:
-        wanted = min(wanted, -(-len(users) // 2))
-    testing, teaching = np.sort(users[:wanted]), np.sort(users[wanted : 2 * wanted])
-    if night.recipe.learned is None:
-        teaching = teaching[:0]
+    lessons = 0 if night.recipe.learned is None else min(night.settings.lesson_users, len(users) // 2)
+    wanted = min(night.settings.test_users, len(users) - lessons)
+    testing, teaching = np.sort(users[:wanted]), np.sort(users[wanted : wanted + lessons])
     k = night.settings.k
     rng = night.rng("moments")
     days, moments = days_ahead(history, held, testing, cut, k), next_play(history, held, testing, k, rng)
-    lessons = [days_ahead(history, held, teaching, cut, k), next_play(history, held, teaching, k, rng)]
-    return Exam(days, moments, Tasks.joined(lessons))
+    taught = [days_ahead(history, held, teaching, cut, k), next_play(history, held, teaching, k, rng)]
+    return Exam(days, moments, Tasks.joined(taught))
 
 
 def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker: Ranker, rows: Rows) -> Values:

@@ -22,7 +22,7 @@ from segue.training.replay import Tasks
 
 AHEAD = 10
 """Rows after a moment that count as its outcome, within its session."""
-WEAK = 20
+WEAK = 50
 """Candidates nobody played that a query adds as weak negatives."""
 HALF_LIFE_S = 14 * 86_400.0
 """Decay of play counts, as the online state's by default."""

@@ -39,6 +39,7 @@ class Settings:
     window_ms: int = 90 * DAY_MS
     test_ms: int = 2 * DAY_MS
     test_users: int = 2000
+    lesson_users: int = 2000  # other users, whose held-out days a ranker learns from
     least_users: int = 50  # a test on fewer is called weak
     least_examples: int = 100  # of a kind, for a ranker to learn from
     per_source: int = 120  # items that each source is asked for, as by day
