@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segue.core.stages import Ranker
 from segue.core.types import Arrays, History, Int32, Query, Scored
-from segue.evaluation.intervals import Interval, paired
+from segue.evaluation.intervals import paired
 from segue.training.dataset import Held
 from segue.training.learning import Past, examples, explain, judge_calibration, learnable
 from segue.training.measure import Answers, Rows, Values, judge, rank_all
@@ -99,8 +100,9 @@ def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker
 def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], values: dict[str, Values], past: Past) -> Choice:
     """Fit the learned ranker, if there is one, and let it take over if it is good enough on users it has not seen.
 
-    Good enough: on each deciding metric not worse, beyond noise, than the source that is best by itself, and better than
-    the plain ranker in the mean of the relative gains. Its figures are added to `values` in any case.
+    Good enough: on each deciding metric not worse, beyond noise, than the source that is best at it by itself (one is best
+    at the days, another at the next song; the radio needs both), and better than the plain ranker in the mean of the
+    relative gains. Its figures are added to `values` in any case.
     """
     plain: Ranker = night.recipe.ranker()
     if night.recipe.learned is None:
@@ -127,16 +129,22 @@ def good_enough(values: Mapping[str, Values], rankers: tuple[str, str], sources:
     """(whether the learned ranker, named first, takes over from the plain one, why)."""
     learned, plain = rankers
     ours, theirs = values[f"radio by {learned}"], values[f"radio by {plain}"]
-    gains, parts = [], []
+    alone = [name for name in sources if name in values]
+    parts = []
     for metric in deciding(k):
-        mean, before = float(np.nanmean(ours[metric])), float(np.nanmean(theirs[metric]))
-        gains.append((mean - before) / max(before, 1e-9))
-        best = max((name for name in sources if name in values), key=lambda name: float(np.nanmean(values[name][metric])))
-        apart: Interval = paired(ours[metric], values[best][metric], np.random.default_rng(0))
-        said = f"{metric} {mean:.4f}, {plain} {before:.4f}, {best} alone {mean - apart.mean:.4f}"
+        best = max(alone, key=lambda name: mean(values[name][metric]))
+        apart = paired(ours[metric], values[best][metric], np.random.default_rng(0))
+        said = f"{metric} {mean(ours[metric]):.4f}, {plain} {mean(theirs[metric]):.4f}"
+        said += f", {best} alone {mean(values[best][metric]):.4f}"
         if apart.high < 0:
             return False, f"{plain}: {learned} is worse than the best single source beyond noise ({said})"
         parts.append(said)
+    gains = [mean(ours[metric]) / max(mean(theirs[metric]), 1e-9) - 1 for metric in deciding(k)]
     if np.mean(gains) <= 0:
         return False, f"{plain}: {learned} is not better than it ({'; '.join(parts)})"
     return True, f"{learned}: {'; '.join(parts)}"
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """The mean over users that have a value."""
+    return float(np.nanmean(values))
