@@ -305,10 +305,10 @@ def test_readers_see_whole_facts_while_another_thread_puts(opened: Open) -> None
             if set(catalogue.search("moon", 9).tolist()) != {0, 1, 2}:
                 wrong.append("search")
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for n in range(3, 90):
+    for n in range(3, 40):
         song = ItemRecord(f"x{n}", title=f"Title {n}", artist=f"Artist {n}", tags=[f"t{n % 3}"])
         catalogue.put_items([song])
         catalogue.put_items(
