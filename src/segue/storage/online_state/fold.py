@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from segue.core.actions import Action
 from segue.storage.online_state.batch import Batch
-from segue.storage.online_state.pairs import Table, find, has_room, insert, kernel, pack_key
-from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, count
+from segue.storage.online_state.pairs import Table, expect_key, find, has_room, insert, kernel, pack_key
+from segue.storage.online_state.prefetch import prefetch
+from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, cell_of, count, part_of
 
 LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = 1, 2, 4, 8, 16
 RATED = 32
@@ -129,6 +130,25 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
     return bool(changed != marks and action != A_SHOWN)
 
 
+AHEAD = 8
+"""Events that are looked ahead: a large state is bound by memory latency, and eight misses wait no longer than one."""
+
+
+@kernel
+def _anticipate(batch: Batch, i: int, listeners: Listeners, pairs: Table, cells: Cells) -> None:
+    """Ask for the rows that event i will touch; a wrong guess costs nothing."""
+    user, item = batch.user[i], batch.item[i]
+    if user < 0 or item < 0:
+        return
+    expect_key(pairs, pack_key(user, item))
+    if batch.action[i] >= A_COMPLETED:
+        ring = listeners.entries.shape[1]
+        seen = int(np.int64(listeners.counts[user, PLAYS_SEEN]))
+        prefetch(listeners.entries, (np.int64(user) * ring + seen % ring) * 2)
+        for level in range(DEPTH):
+            expect_key(cells.table, pack_key(cell_of(batch.row[i], part_of(batch.hour[i]), level), item))
+
+
 @kernel
 def fold_events(
     batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
@@ -140,6 +160,9 @@ def fold_events(
     for i in range(start, len(batch.user)):
         if not has_room(pairs, 1) or not has_room(cells.table, DEPTH):
             return i
+        if i + 2 * AHEAD < len(batch.user):
+            prefetch(listeners.counts, np.int64(max(batch.user[i + 2 * AHEAD], 0)) * COUNTS)
+            _anticipate(batch, i + AHEAD, listeners, pairs, cells)
         user, item, action = batch.user[i], batch.item[i], batch.action[i]
         if user < 0 or item < 0 or action < A_SHOWN or (action > A_RATED and action != A_HIDDEN):
             continue
@@ -156,9 +179,7 @@ def fold_events(
             weight = np.exp2(lives - clock[1])
             clock[0] = max(clock[0], batch.at[i])
             share = batch.share[i] if play else batch.worth[i]
-            hour = batch.hour[i]
-            part = (hour % 24) // 6 + (4 if hour >= 120 else 0)
-            count(cells, batch.row[i], part, item, weight, share)
+            count(cells, batch.row[i], part_of(batch.hour[i]), item, weight, share)
             if play:
                 _add_hour(cells, batch, i, weight)
     return len(batch.user)

@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from segue.storage.online_state.prefetch import prefetch
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
@@ -90,6 +92,14 @@ def find(table: Table, key: np.int64) -> np.int64:
         return np.int64(-1)
     slot = _seek(table.rows, segment, key, mixed)
     return slot if table.rows[slot, 0] == key else np.int64(-1)
+
+
+@kernel
+def expect_key(table: Table, key: np.int64) -> None:
+    """Tell the processor that find or insert of this key comes soon."""
+    mixed = mix(key)
+    segment = np.int64(table.directory[np.int64(mixed >> _TOP)])
+    prefetch(table.rows, (segment * SLOTS + np.int64(mixed & _SLOT_MASK)) * table.rows.shape[1])
 
 
 @kernel

@@ -52,6 +52,12 @@ class Cells(NamedTuple):
 
 
 @kernel
+def part_of(hour: int) -> int:
+    """core.clock.part_of_week, compiled."""
+    return (hour % 24) // 6 + (4 if hour >= 120 else 0)
+
+
+@kernel
 def cell_of(row: int, part: int, level: int) -> int:
     """The cell at level 0 (world), 1 (region) or 2 (region x part) of a region row and a part of the week."""
     if level == 0:
