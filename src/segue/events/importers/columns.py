@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +79,8 @@ class Frame:
 
     def _told(self, coded: Coded, spec: Column, field: str) -> Coded:
         """Lookups, told values, digests and prefixes, on the values alone."""
+        if spec.lookup is None and spec.values is None and not (spec.digest or spec.prefix):
+            return coded
         values: list[str | None] = list(coded.values)
         if spec.lookup is not None:
             table = self.lookups[lookup_key(spec)]
@@ -225,9 +228,9 @@ def joined(a: Coded, b: Coded) -> Coded:
 
 def without_none(codes: np.ndarray[tuple[int, ...], np.dtype[np.int32]], values: list[str | None]) -> Coded:
     """A column whose values may be None: those rows have no name."""
+    if None not in values:
+        return Coded(codes, cast(list[str], values))
     kept = [v for v in values if v is not None]
-    if len(kept) == len(values):
-        return Coded(codes, kept)
     places = np.cumsum([v is not None for v in values], dtype=np.int32) - 1
     places[[i for i, v in enumerate(values) if v is None]] = MISSING
     return Coded(np.append(places, np.int32(MISSING))[codes].astype(np.int32), kept)
@@ -267,11 +270,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _decoded(values: pa.Array) -> tuple[list[str | None], list[int]]:
     try:
-        found = values.cast(pa.large_string() if not _is_text(values.type) else values.type).to_pylist()
+        text = values if _is_text(values.type) else values.cast(pa.large_string())
+        found = pc.utf8_trim_whitespace(text).to_pylist()
     except (pa.ArrowInvalid, UnicodeDecodeError):
         found = []
     if found or not len(values):
-        return [v.strip() or None if v is not None else None for v in found], []
+        return (found if all(found) else [v or None for v in found]), []
     broken, names = [], []
     for i, raw in enumerate(values.cast(pa.large_binary()).to_pylist()):
         try:
