@@ -144,6 +144,11 @@ def cooccurrence(recency: float = 1.0, **rest: Any) -> Cooccurrence:
     return Cooccurrence(window=REACH, neighbours=500, reading=Reading(recency=recency), **rest)
 
 
+def near(recency: float = 0.7, **rest: Any) -> Cooccurrence:
+    """Cooccurrence as on the radio: songs that stand close, later ones and earlier ones."""
+    return Cooccurrence(neighbours=500, reading=Reading(recency=recency), **rest)
+
+
 def artist(**rest: Any) -> Artist:
     """Artist with every song of it within reach."""
     return Artist(shelf=500, reading=Reading(recency=1.0), **rest)
@@ -175,6 +180,11 @@ MODELS: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
             "recency": (1.0, 0.9),
         },
     ),
+    "near": (
+        near,
+        {"window": (8, 20), "place_decay": (0.8, 0.9), "popularity_exponent": (0.3, 0.5), "backward": (1.0, 0.5)},
+    ),
+    "als_narrow": (als, {"embedding_size": (32,), "unobserved_weight": (0.03, 0.1), "reg": (0.01, 0.03), "epochs": (16,)}),
     "als": (
         als,
         {

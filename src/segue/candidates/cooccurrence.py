@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Self
 
 import numpy as np
@@ -14,8 +15,9 @@ from segue.candidates._sparse import frozen, group_rows, pull, scored, take_top,
 from segue.core.types import Arrays, Float32, History, Int8, Int32, Int64, Query, Scored
 
 DAY_S = 86_400.0
-BLOCK = 65_536
-"""Items counted at a time: bounds the scratch of a fit to BLOCK * neighbours * 8 bytes."""
+MAX_ITEMS = 1 << 28
+BLOCK = 32_768
+"""Items counted at a time: bounds the scratch of a thread to BLOCK * neighbours * 8 bytes."""
 PLACE_DECAY, HALF_LIFE, EXPONENT, BACKWARD, SKIP, SHRINK, NOW, WINDOW = range(8)
 """Places in the settings of the kernels."""
 
@@ -30,7 +32,7 @@ class Cooccurrence:
     with m the decayed finishes of a song: exponent 0 is P(j | i), 0.5 the cosine, 1 the lift. The best `neighbours` are kept.
 
     A query's answer is the weighted union of the rows of what was finished minus those of what was skipped.
-    Fit: one pass over the rows of each song, O(plays * window) time, 4 bytes a play beside the history.
+    Fit: one pass over the rows of each song, O(plays * window) time, 8 bytes a play beside the history.
     """
 
     name: ClassVar[str] = "cooccurrence"
@@ -46,6 +48,7 @@ class Cooccurrence:
         backward: float = 1.0,
         skip_weight: float = 0.5,
         shrink: float = 1.0,
+        threads: int = 2,
         reading: Reading | None = None,
     ) -> None:
         self.neighbours = neighbours
@@ -56,6 +59,7 @@ class Cooccurrence:
         self.backward = backward
         self.skip_weight = skip_weight
         self.shrink = shrink
+        self.threads = threads
         self.reading = reading or Reading()
         self._set(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
@@ -65,38 +69,27 @@ class Cooccurrence:
         self.weight_ = frozen(weight, np.float32)
 
     def fit(self, history: History, rng: np.random.Generator) -> Self:
-        """Count pairs, item block by item block; deterministic, `rng` is not used."""
-        n = history.n_items
-        by_item = group_rows(np.ascontiguousarray(history.item, np.int32), n)
-        columns = (
-            np.ascontiguousarray(history.item, np.int32),
-            np.ascontiguousarray(history.session, np.int32),
-            np.ascontiguousarray(history.signal, np.int8),
-            np.ascontiguousarray(history.at, np.uint32),
-        )
-        now_s = history.now / 1000.0
-        mass = _mass(columns[0], columns[2], columns[3], n, now_s, self.half_life_days * DAY_S)
-        settings = np.array(
-            [
-                self.place_decay,
-                self.half_life_days * DAY_S,
-                self.popularity_exponent,
-                self.backward,
-                self.skip_weight,
-                self.shrink,
-                now_s,
-                self.window,
-            ]
-        )
-        counts, near, weight = [np.zeros(1, np.int64)], [], []
-        for first in range(0, n, BLOCK):
+        """Count pairs, item block by item block; deterministic (for any number of threads), `rng` is not used."""
+        n, item = history.n_items, np.ascontiguousarray(history.item, np.int32)
+        if n >= MAX_ITEMS:
+            raise ValueError(f"at most {MAX_ITEMS:,} items fit the packed rows; got {n:,}")
+        settings = np.zeros(8)
+        settings[[PLACE_DECAY, EXPONENT, BACKWARD]] = self.place_decay, self.popularity_exponent, self.backward
+        settings[[SKIP, SHRINK, WINDOW]] = self.skip_weight, self.shrink, self.window
+        settings[[NOW, HALF_LIFE]] = history.now / 1000.0, self.half_life_days * DAY_S
+        session, at = np.ascontiguousarray(history.session, np.int32), np.ascontiguousarray(history.at, np.uint32)
+        codes, mass = _prepare(item, session, np.ascontiguousarray(history.signal, np.int8), at, n, settings)
+        by_item = group_rows(item, n)
+
+        def block(first: int) -> tuple[Int64, Int32, Float32]:
             span = (first, min(first + BLOCK, n))
-            size, items, scores = _count(span, by_item, columns, mass, settings, self.neighbours)
-            counts.append(size)
-            near.append(items)
-            weight.append(scores)
-        ends = np.cumsum(np.concatenate(counts))
-        self._set(ends, np.concatenate(near or [self.near_]), np.concatenate(weight or [self.weight_]))
+            return _count(span, by_item, (codes, at), mass, settings, self.neighbours)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            blocks = list(pool.map(block, range(0, n, BLOCK)))
+        sizes = np.concatenate([np.zeros(1, np.int64), *(size for size, _, _ in blocks)])
+        near = np.concatenate([np.zeros(0, np.int32), *(items for _, items, _ in blocks)])
+        self._set(np.cumsum(sizes), near, np.concatenate([np.zeros(0, np.float32), *(scores for _, _, scores in blocks)]))
         return self
 
     def retrieve(self, query: Query, limit: int) -> Scored:
@@ -123,13 +116,21 @@ class Cooccurrence:
 
 
 @njit(cache=True, nogil=True)
-def _mass(item: Int32, signal: Int8, at: NDArray[np.uint32], n: int, now_s: float, half_life_s: float) -> NDArray[np.float64]:
-    """Decayed finishes of each item, (n,)."""
+def _prepare(
+    item: Int32, session: Int32, signal: Int8, at: NDArray[np.uint32], n: int, settings: NDArray[np.float64]
+) -> tuple[Int32, NDArray[np.float64]]:
+    """Item, signal and session border of each row in one int32, so that a neighbourhood is one cache line; decayed finishes.
+
+    Bits from the top: item, signal + 1 (two bits), whether the row is the first of its session.
+    """
+    codes = np.empty(len(item), np.int32)
     mass = np.zeros(n, np.float64)
     for row in range(len(item)):
+        first = row == 0 or session[row] != session[row - 1]
+        codes[row] = (item[row] << 3) | ((signal[row] + 1) << 1) | first
         if signal[row] > 0:
-            mass[item[row]] += 2.0 ** (-(now_s - at[row]) / half_life_s)
-    return mass
+            mass[item[row]] += 2.0 ** (-(settings[NOW] - at[row]) / settings[HALF_LIFE])
+    return codes, mass
 
 
 @njit(cache=True, nogil=True)
@@ -137,26 +138,27 @@ def _tally(
     row: int,
     step: int,
     scale: float,
-    columns: tuple[Int32, Int32, Int8, NDArray[np.uint32]],
+    codes: Int32,
     scratch: tuple[NDArray[np.float64], Int32],
     n_seen: int,
     settings: NDArray[np.float64],
 ) -> int:
     """Add the neighbours of one row on one side; scratch = (sums, NaN where untouched; the items touched)."""
-    item, session, signal, _ = columns
     sums, seen = scratch
-    weight = scale
-    for distance in range(1, int(settings[WINDOW]) + 1):
-        other = row + step * distance
-        if other < 0 or other >= len(item) or session[other] != session[row]:
+    weight, other, me = scale, row, codes[row] >> 3
+    for _ in range(int(settings[WINDOW])):
+        if step < 0 and codes[other] & 1:
             break
-        j = item[other]
-        if signal[other] != 0 and j != item[row]:
+        other += step
+        if other >= len(codes) or (step > 0 and codes[other] & 1):
+            break
+        j, said = codes[other] >> 3, (codes[other] >> 1) & 3
+        if said != 1 and j != me:
             if np.isnan(sums[j]):
                 sums[j] = 0.0
                 seen[n_seen] = j
                 n_seen += 1
-            sums[j] += weight if signal[other] > 0 else -weight * settings[SKIP]
+            sums[j] += weight if said == 2 else -weight * settings[SKIP]
         weight *= settings[PLACE_DECAY]
     return n_seen
 
@@ -165,36 +167,37 @@ def _tally(
 def _count(
     span: tuple[int, int],
     by_item: tuple[Int64, Int32],
-    columns: tuple[Int32, Int32, Int8, NDArray[np.uint32]],
+    columns: tuple[Int32, NDArray[np.uint32]],
     mass: NDArray[np.float64],
     settings: NDArray[np.float64],
     neighbours: int,
 ) -> tuple[Int64, Int32, Float32]:
     """Neighbours of items span[0]..span[1]-1: sizes, items and scores, row after row."""
-    (first, last), (ptr, rows), (_, _, signal, at) = span, by_item, columns
+    (first, last), (ptr, rows), (codes, at) = span, by_item, columns
     sums = np.full(len(mass), np.nan, np.float64)
     seen = np.empty(len(mass), np.int32)
     scores = np.empty(len(mass), np.float32)
     sizes = np.zeros(last - first, np.int64)
     out_items = np.empty((last - first) * neighbours, np.int32)
     out_scores = np.empty((last - first) * neighbours, np.float32)
-    own_exponent, end = 1.0 - settings[EXPONENT], 0
+    rarity = mass ** -settings[EXPONENT]  # infinite where nobody finished the item: left out below
+    end = 0
     for i in range(first, last):
         n_seen = 0
         for e in range(ptr[i], ptr[i + 1]):
             row = rows[e]
-            if signal[row] > 0:
+            if (codes[row] >> 1) & 3 == 2:
                 age = 2.0 ** (-(settings[NOW] - at[row]) / settings[HALF_LIFE])
-                n_seen = _tally(row, 1, age, columns, (sums, seen), n_seen, settings)
-                n_seen = _tally(row, -1, age * settings[BACKWARD], columns, (sums, seen), n_seen, settings)
+                n_seen = _tally(row, 1, age, codes, (sums, seen), n_seen, settings)
+                n_seen = _tally(row, -1, age * settings[BACKWARD], codes, (sums, seen), n_seen, settings)
         kept = 0
+        own = mass[i] ** (settings[EXPONENT] - 1.0) if n_seen else 0.0
         for s in range(n_seen):
             j, count = seen[s], sums[seen[s]]
             sums[j] = np.nan
             if count > 0 and mass[j] > 0:
-                norm = mass[i] ** own_exponent * mass[j] ** settings[EXPONENT]
                 seen[kept] = j
-                scores[kept] = count / norm * count / (count + settings[SHRINK])
+                scores[kept] = count * own * rarity[j] * count / (count + settings[SHRINK])
                 kept += 1
         items, values = take_top(seen[:kept], scores[:kept], neighbours)
         sizes[i - first] = len(items)
