@@ -94,6 +94,7 @@ class Home:
     def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
         self.path, self.settings, self._writer = path, settings, writer
         self._opened: list[Any] = []
+        self._folds = False
 
     def __enter__(self) -> Self:
         return self
@@ -144,11 +145,12 @@ class Home:
         }
         try:
             opened: Any = self._open("state", **given)
+            self._folds = True
         except NotReady:
             if self._writer:
                 raise
             opened = self._open("state", **given, read_only=True)
-        self._folds = not getattr(opened, "read_only", False)
+            self._folds = False
         if self._folds:
             opened.catch_up(self.log)
         state: OnlineState = opened

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 
 class Server:
@@ -21,7 +21,8 @@ class Server:
     def __init__(self, home: Path, *arguments: str, wait_s: float = 300.0) -> None:
         self.home, self._arguments, self._wait_s = home, arguments, wait_s
         self.port = 0
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        self._errors: IO[bytes] | None = None
+        self._said = ""
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,8 +38,7 @@ class Server:
 
     def start(self) -> Self:
         """Start and wait until it is ready."""
-        self._errors.seek(0)
-        self._errors.truncate()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the server has ended
         command = [sys.executable, "-m", "segue", "--home", str(self.home), "serve", "--port", "0", *self._arguments]
         self._child = subprocess.Popen(command, stderr=self._errors, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._wait_s
@@ -49,7 +49,7 @@ class Server:
                 self.port = int(found[1])
                 return self
             if self._child.poll() is not None:
-                raise RuntimeError(f"the server ended with {self._child.returncode}: {said[-2000:]}")
+                raise RuntimeError(f"the server ended with {self.stop()}: {self.said()[-2000:]}")
             time.sleep(0.02)
         self.kill()
         raise RuntimeError(f"the server was not ready within {self._wait_s} s: {self.said()[-2000:]}")
@@ -64,9 +64,10 @@ class Server:
 
     def said(self) -> str:
         """What it wrote to standard error so far."""
-        self._errors.flush()
-        with open(f"/proc/self/fd/{self._errors.fileno()}", "rb") as copy:
-            return copy.read().decode(errors="replace")
+        if self._errors is not None:
+            with open(f"/proc/self/fd/{self._errors.fileno()}", "rb") as copy:
+                self._said = copy.read().decode(errors="replace")
+        return self._said
 
     def stop(self) -> int:
         """Ask it to end, wait, and give its exit code."""
@@ -80,12 +81,16 @@ class Server:
         assert self._child is not None
         if self._child.poll() is None:
             self._child.send_signal(how)
-        return self._child.wait(timeout=60)
+        code = self._child.wait(timeout=60)
+        self.said()
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
+        return code
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._child is not None and self._child.poll() is None:
+        if self._child is not None:
             self.stop()
-        self._errors.close()

@@ -17,7 +17,7 @@ ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
 
 @dataclass(frozen=True)
 class Appended:
-    """What became of each event of an append: status (n,) uint8 (ACCEPTED, DUPLICATE, CONFLICT), seq (n,) int64 (0 if not accepted)."""
+    """What became of each event: status (n,) uint8 (ACCEPTED, DUPLICATE, CONFLICT), seq (n,) int64, 0 if not accepted."""
 
     status: NDArray[np.uint8]
     seq: Int64

@@ -66,7 +66,7 @@ class Reranker(Protocol):
     def select(
         self, query: Query, candidates: Candidates, scores: Float32, rng: np.random.Generator
     ) -> tuple[NDArray[np.intp], Float32, Bool]:
-        """At most query.limit distinct places into the candidates in order, their propensities in (0, 1], and which explored."""
+        """At most query.limit distinct places into the candidates, in order; their propensities in (0, 1]; which explored."""
         ...
 
 
