@@ -279,6 +279,16 @@ def test_a_lost_key_run_is_made_again_from_the_log(tmp_path: Path, harm: str) ->
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_run_that_another_process_strikes_is_not_forgotten(log: SqliteEventLog, tmp_path: Path) -> None:
+    for start in range(0, 60, 10):
+        log.append(some(list(range(start, start + 10))))
+    max((tmp_path / "keys").iterdir()).unlink()
+    SqliteEventLog(tmp_path).close()
+    assert (log.append(some(list(range(60)), body=8)).status == CONFLICT).all()
+    assert log.append(some([61])).status.tolist() == [ACCEPTED]
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_spoiled_key_run_is_noticed(log: SqliteEventLog, tmp_path: Path) -> None:
     log.append(some(list(range(10))))
     (path,) = (tmp_path / "keys").iterdir()

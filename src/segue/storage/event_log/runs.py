@@ -83,7 +83,8 @@ class RunWriter:
     def __init__(self, folder: Path, n: int) -> None:
         self._draft = Draft(folder)
         self._n = n
-        self._words: UInt64 = np.memmap(self._draft.path, np.uint64, mode="w+", shape=(_words(n),)).view(np.ndarray)
+        self._map = np.memmap(self._draft.path, np.uint64, mode="w+", shape=(_words(n),))
+        self._words: UInt64 = self._map.view(np.ndarray)
         self._words[:3] = (MAGIC, n, 8 * blocks(n))
 
     def sort(self, hi: UInt64, lo: UInt64, body: UInt64) -> None:
@@ -106,6 +107,7 @@ class RunWriter:
         hi, lo, _, bits = _parts(self._words, self._n)
         fill_filter(bits, hi, lo)
         crc = zlib.crc32(self._words.data)
+        self._map.flush()
         size = self._draft.sync()
         return RunRow(last_seq, first_seq, self._n, size, crc, f"{first_seq:015d}-{last_seq:015d}.keys")
 

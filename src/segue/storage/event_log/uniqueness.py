@@ -109,7 +109,10 @@ class KeyIndex:
         return True
 
     def _refresh_runs(self) -> bool:
-        """Open the runs as the manifest has them now; True when they reach further than before."""
+        """Open the runs as the manifest has them now; True when they reach another seq than before.
+
+        Further, when another process has flushed; less far, when one has struck a broken run.
+        """
         for attempt in range(5):
             with self._database.snapshot() as connection:
                 rows = [RunRow(*r) for r in connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY last_seq")]
@@ -121,7 +124,7 @@ class KeyIndex:
                 if attempt == 4:
                     raise Corrupt(f"a key run is missing: {error}; `segue check` says more") from error
         before, self._indexed = self._indexed, rows[-1].last_seq if rows else 0
-        return self._indexed > before
+        return self._indexed != before
 
     def _make_room(self, n: int) -> None:
         needed = 2 * (self._count + n)
