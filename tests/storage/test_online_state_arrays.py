@@ -1,5 +1,6 @@
 """The embedded online state: growth, crashes, other processes and other threads."""
 
+import os
 import random
 import signal
 import subprocess
@@ -202,40 +203,70 @@ def test_pages_are_trusted_over_a_reboot_only_after_a_clean_close(tmp_path: Path
         assert lost.applied == 0
 
 
-FOLDER = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[2])
-    from test_online_state_arrays import LENGTH, ListLog, generated
-    from segue.storage.online_state.arrays import ArrayState
-    state, log = ArrayState(Path(sys.argv[1])), ListLog(generated(LENGTH))
-    while state.applied < log.last:
-        state.fold(log.read(state.applied, 1 + state.applied * 7919 % 3000))
-        print(state.applied, flush=True)
-        if state.applied > int(sys.argv[3]):
-            sys.stdin.read()
-""")
 LENGTH = 120_000
+NURSERY = textwrap.dedent("""
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from test_online_state_arrays import LENGTH, ListLog, digest_of, generated
+    from segue.storage.online_state.arrays import ArrayState
+
+    def fold(folder, stop):
+        print(os.getpid(), flush=True)
+        state = ArrayState(folder)
+        while state.applied < log.last:
+            state.fold(log.read(state.applied, 1 + state.applied * 7919 % 3000))
+            print(state.applied, flush=True)
+            if state.applied > stop:
+                signal.pause()
+
+    log = ListLog(generated(LENGTH))
+    digest_of(log.events[:10], Path(sys.argv[2]))  # kernels are loaded once
+    for line in sys.stdin:
+        folder, stop = line.split()
+        child = os.fork()
+        if child == 0:
+            fold(Path(folder), int(stop))
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("gone", flush=True)
+""")
 
 
-def kill_after(folder: Path, folds: int, stop: int = LENGTH) -> int:
-    """Start a child that folds, kill it in the middle of what follows its n-th fold; `applied` as it last said."""
-    arguments = [sys.executable, "-c", FOLDER, str(folder), str(Path(__file__).parent), str(stop)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        said = 0
-        for _ in range(folds):
-            said = int(child.stdout.readline() or said)
-            if said > stop:
-                break
-        child.send_signal(signal.SIGKILL)
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that starts children which fold, so that each need not import the world again."""
+    arguments = [sys.executable, "-c", NURSERY, str(Path(__file__).parent), str(tmp_path / "warm")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def kill_after(nursery: subprocess.Popen[str], folder: Path, folds: int, stop: int = LENGTH) -> int:
+    """Start a child, kill it in the middle of what follows its n-th fold; `applied` as it last said."""
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    nursery.stdin.write(f"{folder} {stop}\n")
+    nursery.stdin.flush()
+    child, said, line = int(nursery.stdout.readline()), 0, ""
+    for _ in range(folds):
+        line = nursery.stdout.readline()
+        if line == "gone\n":
+            return said
+        said = int(line)
+        if said > stop:
+            break
+    os.kill(child, signal.SIGKILL)
+    while (line := nursery.stdout.readline()) != "gone\n":
+        said = int(line)
     return said
 
 
-def test_killed_at_any_moment_of_folding_it_comes_back_to_the_bit(tmp_path: Path) -> None:
+def test_killed_at_any_moment_of_folding_it_comes_back_to_the_bit(tmp_path: Path, nursery: subprocess.Popen[str]) -> None:
     log, rng = ListLog(generated(LENGTH)), random.Random(5)
     for _ in range(10):
-        said = kill_after(tmp_path / "killed", rng.randint(1, 60))
+        said = kill_after(nursery, tmp_path / "killed", rng.randint(1, 60))
         with closing(ArrayState(tmp_path / "killed")) as state:
             assert state.applied == 0 or state.applied >= said
             state.catch_up(ListLog(log.events[: max(said, state.applied)]))
@@ -247,8 +278,8 @@ def test_killed_at_any_moment_of_folding_it_comes_back_to_the_bit(tmp_path: Path
             assert fresh.digest() == digest
 
 
-def test_killed_between_folds_nothing_is_folded_again(tmp_path: Path) -> None:
-    said = kill_after(tmp_path / "killed", 1_000, stop=5_000)
+def test_killed_between_folds_nothing_is_folded_again(tmp_path: Path, nursery: subprocess.Popen[str]) -> None:
+    said = kill_after(nursery, tmp_path / "killed", 1_000, stop=5_000)
     with closing(ArrayState(tmp_path / "killed")) as state:
         assert state.applied == said > 5_000
         assert state.digest() == digest_of(generated(LENGTH)[:said], tmp_path / "fresh")
