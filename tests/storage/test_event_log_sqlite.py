@@ -25,6 +25,8 @@ from segue.storage.event_log.runs import Run, RunRow, RunWriter, find, open_run
 from segue.storage.event_log.sqlite import SqliteEventLog
 
 EVER = (1 << 63) - 1
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where a model is compared with hundreds of logs, a disk's fsync proves nothing and takes minutes on a busy machine."""
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_whatever_is_done_the_log_is_a_list_and_a_dict(steps: list[tuple[Any, ...]]) -> None:
     """Two handles stand for two processes; the model is a dict from key to body, and the keys in order."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         logs = [SqliteEventLog(Path(folder)), SqliteEventLog(Path(folder))]
         model: dict[int, int] = {}
         for step in steps:
@@ -327,7 +329,7 @@ def test_a_log_that_another_holds_is_not_ready(tmp_path: Path, monkeypatch: pyte
 def test_merged_runs_know_each_key_once(groups: list[list[int]], asked: list[int]) -> None:
     """Keys share few values of hi, so that equal halves are met; the model is a dict."""
     bodies: dict[int, int] = {}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         folder, runs, at = Path(name), [], 0
         for group in groups:
             keys = [key for key in dict.fromkeys(group) if key not in bodies]
