@@ -293,6 +293,15 @@ def test_unknown_users_and_items_are_answered() -> None:
     assert len(model.for_user(3, 5)) == 5
 
 
+def test_more_can_be_asked_than_was_stored() -> None:
+    model = fitted()
+    stored, more = model.for_user(3, 20), model.for_user(3, 30)
+    assert set(more.items[:20].tolist()) == set(stored.items.tolist())  # ties may fall either way in the last bit
+    np.testing.assert_allclose(more.scores[:20], stored.scores, atol=1e-5)
+    assert len(more) == len(set(more.items.tolist())) == 30
+    assert np.all(np.diff(more.scores) <= 0)
+
+
 def test_users_without_signals_are_silent() -> None:
     log = replace(checkerboard(20, frozenset({4})))
     model = Als(embedding_size=4, epochs=3).fit(log, np.random.default_rng(0))

@@ -61,7 +61,6 @@ class Als:
         self.threads = threads
         self.progress = progress
         self.warm: Float32 | None = None
-        self.losses_: tuple[float, ...] = ()
 
     def warm_start(self, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
         """Begin the next fit from the user vectors of an earlier one; ids never change, so new users are new rows at the end.
@@ -80,7 +79,6 @@ class Als:
         solver = self._solver(by_user, history.n_items)
         start = self._start(history.n_users, rng)
         factors = solver.fit(by_user, history.n_items, rng, start, self.progress)
-        self.losses_ = factors.losses
         mass, norms = by_user.mass(), lengths(factors.items)
         outer = _mean_outer(factors.items, column_sums(by_user, history.n_items))
         del by_user  # the lists of everyone take its place in memory
@@ -94,6 +92,7 @@ class Als:
             "fitted_at": np.array([history.now], np.int64),
             "rules": np.array([solver.unobserved_weight, self.reg, self.reg_exponent], np.float64),
             "curve": curve,
+            "losses": np.array(factors.losses, np.float64),
             "top": self._top_lists(factors.users, factors.items, mass),
         }
         if history.n_items > index.EXACT:
@@ -115,6 +114,7 @@ class Als:
         self.spectrum_ = np.array(arrays["spectrum"], np.float32)
         self.outer_ = np.array(arrays["outer"], np.float32)
         self.top_ = np.asarray(arrays["top"], np.int32)
+        self.losses_ = tuple(np.asarray(arrays["losses"], np.float64).tolist())
         self.fitted_at_ = int(np.asarray(arrays["fitted_at"], np.int64)[0])
         weight, reg, exponent = (float(x) for x in np.asarray(arrays["rules"], np.float64))
         self.folding_ = FoldIn(weight, reg, exponent, np.array(arrays["curve"], np.float32))
@@ -132,9 +132,11 @@ class Als:
         return self.nearest(self.fold_in(evidence, query.user), limit)
 
     def for_user(self, user: int, limit: int) -> Scored:
-        """The stored list of a user, none for an unknown one."""
+        """The stored list of a user, searched anew where more is asked than was stored; none for an unknown user."""
         if not self._knows(user):
             return Scored.none()
+        if limit > self.top_.shape[1]:
+            return self.nearest(self.users_[user], limit)
         ids, vector = self.top_[user], self.users_[user]
         ids = ids[(ids != MISSING) & (self.norms_[ids] > 0)]
         scores = self.items_[ids] @ vector  # not stored: computing them costs less than reading them from disk
