@@ -53,7 +53,7 @@ function showBanner() {
   const banner = $("banner");
   banner.hidden = !trouble;
   if (!trouble) return banner.replaceChildren();
-  const kept = waiting ? ` ${waiting} ${waiting === 1 ? "press waits" : "presses wait"} here and will be sent.` : "";
+  const kept = waiting ? " What you pressed is kept here and will be sent." : "";
   const words = trouble.status === 401 ? "This server asks for a key." : `${trouble.message}${kept}`;
   banner.replaceChildren(h("span", {}, words), trouble.status === 401 ? keyForm() : h("button", { type: "button", class: "chip", onclick: retry }, "Try again"));
 }
