@@ -116,3 +116,10 @@ def test_ids_of_one_kind_never_reach_the_shelves_of_another() -> None:
 def test_a_shelf_holds_its_best() -> None:
     model = Artist(shelf=2, album_weight=0.0).fit(history(PLAYS), RNG)
     assert model.retrieve(radio(ids(0), [1.0]), 9).items.tolist() == [3, 1]
+
+
+def test_a_song_that_came_in_by_day_pulls_its_artist() -> None:
+    later = replace(FACTS, artist=np.append(FACTS.artist, np.int32(1)), album=np.append(FACTS.album, np.int32(77)))
+    query = radio(ids(8), [1.0])
+    assert len(Artist().fit(history(PLAYS), RNG).retrieve(query, 9)) == 0
+    assert Artist(facts=lambda: later).fit(history(PLAYS), RNG).retrieve(query, 9).items.tolist() == [4, 5]

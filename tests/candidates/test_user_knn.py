@@ -103,3 +103,9 @@ def test_the_index_is_capped_by_the_latest_listeners() -> None:
     later = replace(world, at=(NOW_S - np.array([500, 400, 90, 80, 50, 40])).astype(np.uint32))
     model = UserKnn(sample=2, reading=FLAT).fit(later, RNG)
     assert set(ask(model, MISSING, [9])) == {9, 1, 2}
+
+
+@pytest.mark.parametrize("songs", [0, 70_000])
+def test_a_history_that_an_index_cannot_name_is_refused(songs: int) -> None:
+    with pytest.raises(ValueError, match="history must be between 1 and 65535"):
+        UserKnn(history=songs)

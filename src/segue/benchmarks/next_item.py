@@ -124,10 +124,10 @@ MODELS: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     "cooccurrence": (
         cooccurrence,
         {
-            "popularity_exponent": (0.5, 0.25, 0.0),
+            "popularity_exponent": (0.3, 0.0, 0.5),
             "half_life_days": (180.0, 1000.0, 1e5),
-            "window": (8, 30),
-            "place_decay": (0.85, 0.95),
+            "window": (10, 30),
+            "place_decay": (0.9, 0.8, 0.95),
             "recency": (0.9, 0.7, 1.0),
         },
     ),

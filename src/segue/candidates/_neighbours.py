@@ -174,9 +174,11 @@ def offers(
     best, similarity, matched = found
     ptr, items = content
     reach, decay, rejection = settings
-    total = 0
+    total, furthest = 0, 0
     for g in best:
         total += min(ptr[g + 1] - ptr[g], 2 * reach + 1)
+        furthest = max(furthest, min(ptr[g + 1] - ptr[g], reach))
+    fade = decay ** np.arange(furthest + 1)
     table = table_for(total)
     sums = np.zeros(len(table), np.float64)
     for b in range(len(best)):
@@ -187,5 +189,5 @@ def offers(
                 item, sign = ~item, -rejection
             place = slot_of(table, item)
             table[place] = item
-            sums[place] += sign * similarity[b] * decay ** abs(e - centre) * item_weight[item]
+            sums[place] += sign * similarity[b] * fade[abs(e - centre)] * item_weight[item]
     return keep_positive(table, sums, limit)

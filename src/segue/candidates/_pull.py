@@ -8,6 +8,8 @@ import numpy as np
 
 from segue.core.types import Float32, Int32, Query
 
+MOST_AT_ONCE = 4
+"""Skips in a row weigh as many times as they are many, up to this: two quick skips change direction at once."""
 SEED_FLOOR = 0.25
 """A seed never weighs less: the listener asked for it, however long the session has become."""
 
@@ -27,7 +29,8 @@ class Pulls:
 class Reading:
     """How a query is read. A row's weight falls by `recency` with each later finish or skip of its kind (session or before).
 
-    skip: weight of a skip against a finish at the same place. long_term: weight of plays before the session.
+    skip: weight of a skip against a finish at the same place; the skips since the last finish weigh as many times as they are.
+    long_term: weight of plays before the session.
     depth: at most so many rows of each kind are read, the newest.
     """
 
@@ -42,7 +45,10 @@ class Reading:
         spoke = np.flatnonzero(recent.signal != 0)
         inside = recent.in_session[spoke]
         now, before = spoke[inside][: self.depth], spoke[~inside][: self.depth]
-        now_weight = self.recency ** np.arange(len(now)) * np.where(recent.signal[now] > 0, 1.0, -self.skip)
+        liked = recent.signal[now] > 0
+        in_a_row = len(now) if not liked.any() else int(np.argmax(liked))
+        turn = np.where(np.arange(len(now)) < in_a_row, min(in_a_row, MOST_AT_ONCE), 1)
+        now_weight = self.recency ** np.arange(len(now)) * np.where(liked, 1.0, -self.skip * turn)
         before_weight = self.long_term * self.recency ** np.arange(len(before)) * (recent.signal[before] > 0)
         seeds = query.seeds.items[: self.depth]
         seed_weight = np.full(len(seeds), max(SEED_FLOOR, self.recency ** len(now)))

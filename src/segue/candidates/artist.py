@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -22,7 +22,8 @@ class Artist:
                      + seed_weight for artists that were asked for
     score(song) = weight(artist) * q + album_weight * weight(album) * q + seed_weight * q for each tag that was asked for
     q = sqrt((1 + decayed finishes) / (1 + those of the shelf's best)): loved first, but the whole shelf is heard.
-    A shelf holds the best `shelf` songs.
+    A shelf holds the best `shelf` songs. `facts` gives the catalogue of now, so that a song that came in by day pulls its
+    artist; without it songs that the fit did not know are passed over.
     """
 
     name: ClassVar[str] = "artist"
@@ -36,6 +37,7 @@ class Artist:
         long_term: float = 0.3,
         album_weight: float = 0.3,
         seed_weight: float = 2.0,
+        facts: Callable[[], Items] | None = None,
         reading: Reading | None = None,
     ) -> None:
         self.shelf = shelf
@@ -45,6 +47,7 @@ class Artist:
         self.album_weight = album_weight
         self.seed_weight = seed_weight
         self.reading = reading or Reading(recency=0.85)
+        self._facts = facts
         ids, weights, ptr = np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(1, np.int64)
         self._set(Shelves(ptr, ids, weights), np.zeros(4, np.int64), (ids, ids), Taste(ptr, ids, weights))
 
@@ -82,13 +85,14 @@ class Artist:
     def retrieve(self, query: Query, limit: int) -> Scored:
         """Songs of the artists, albums and tags that pull, of any artist that does not push."""
         pulls = self.reading.pulls(query)
-        known = (pulls.items >= 0) & (pulls.items < len(self.item_artist_))
+        artist, album = self._columns()
+        known = (pulls.items >= 0) & (pulls.items < len(artist))
         items, weights = pulls.items[known], pulls.weights[known]
         liked, taste = self.taste_.of(query.user)
         seeds = query.seeds
         rows = (
-            self._place(self.item_artist_[items], 0),
-            self._place(self.item_album_[items], 1),
+            self._place(artist[items], 0),
+            self._place(album[items], 1),
             self._place(liked, 0),
             self._place(seeds.artists, 0),
             self._place(seeds.tags, 2),
@@ -98,6 +102,13 @@ class Artist:
         where, weight = np.concatenate(rows), np.concatenate(strengths).astype(np.float32)
         shelves = self.shelves_
         return scored(pull(where, weight, shelves.ptr, shelves.items, shelves.scores, self.shelf, limit))
+
+    def _columns(self) -> tuple[Int32, Int32]:
+        """Artist and album of each item, as of now."""
+        if self._facts is None:
+            return self.item_artist_, self.item_album_
+        facts = self._facts()
+        return facts.artist, facts.album
 
     def _place(self, ids: Int32, kind: int) -> Int32:
         """Dense ids of a kind (0 artists, 1 albums, 2 tags) as shelves; -1 for ids that the fit did not know."""

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segue.candidates._neighbours import Groups, build_groups, nearest, offers
+from segue.candidates._neighbours import MAX_PLACE, Groups, build_groups, nearest, offers
 from segue.candidates._pull import Pulls, Reading
 from segue.candidates._sparse import frozen, scored, slot_of, table_for, taken
 from segue.core.types import MISSING, Arrays, Float32, History, Int8, Int32, Int64, Query, Scored
@@ -38,6 +38,8 @@ class UserKnn:
         skip_weight: float = 0.5,
         reading: Reading | None = None,
     ) -> None:
+        if not 0 < history <= MAX_PLACE:
+            raise ValueError(f"history must be between 1 and {MAX_PLACE}, the places that an index can name; got {history}")
         self.neighbours = neighbours
         self.sample = sample
         self.history = history
