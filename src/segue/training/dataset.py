@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,13 @@ COLUMNS = ("at", "session", "user", "item", "played_s", "duration_s", "value", "
 SESSION_GAP_S = 1800
 """Half an hour of silence ends a session that the caller did not name."""
 _BLOCK = 1 << 22
-_SPEC = {"item": np.int32, "at": np.uint32, "signal": np.int8, "mark": np.uint32, "position": np.int16}
+_SPEC: dict[str, type[np.generic]] = {
+    "item": np.int32,
+    "at": np.uint32,
+    "signal": np.int8,
+    "mark": np.uint32,
+    "position": np.int16,
+}
 _IS_TASTE = np.isin(np.arange(128), [int(a) for a in TASTES])
 
 
@@ -103,9 +110,9 @@ class _Rows:
         start = 0
         while start < n:
             if self.filled == _BLOCK:
-                self.users.append(np.empty(_BLOCK, np.int32))
+                self.users.append(_pages(_BLOCK, np.int32))
                 for name, dtype in _SPEC.items():
-                    self.blocks[name].append(np.empty(_BLOCK, dtype))
+                    self.blocks[name].append(_pages(_BLOCK, dtype))
                 self.filled = 0
             stop = min(n, start + _BLOCK - self.filled)
             yield start, stop
@@ -116,10 +123,9 @@ class _Rows:
         total = int(self.counts.sum())
         sizes = [min(_BLOCK, total - start) for start in range(0, total, _BLOCK)]
         cursor = np.cumsum(self.counts) - self.counts
-        places: list[NDArray[np.uint32]] = []
-        for size in sizes:
-            block = self.users.pop(0)
-            places.append(place_rows(block[:size], cursor))
+        places = [block[:size].view(np.uint32) for size, block in zip(sizes, self.users, strict=True)]
+        for size, block, place in zip(sizes, self.users, places, strict=True):
+            place_rows(block[:size], cursor, place)  # over the users themselves: they are not needed any more
         columns: dict[str, NDArray[Any]] = {}
         for name, dtype in _SPEC.items():
             out = np.empty(total, dtype)
@@ -128,6 +134,11 @@ class _Rows:
                 scatter(waiting.pop(0)[:size], place, out)
             columns[name] = out
         return self.counts, columns
+
+
+def _pages(n: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """n uninitialized values on pages of their own, which go back when the array does; malloc keeps the holes of blocks."""
+    return np.frombuffer(mmap.mmap(-1, n * np.dtype(dtype).itemsize), dtype)
 
 
 def _fold(session: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -19,13 +19,12 @@ def count_users(user: Int32, counts: Int64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def place_rows(user: Int32, cursor: Int64) -> UInt32:
-    """Where each row goes, (n,) uint32; cursor (n_users,) is the next free place of each user and moves on."""
-    place = np.empty(len(user), np.uint32)
+def place_rows(user: Int32, cursor: Int64, place: UInt32) -> None:
+    """Where each row goes into place (n,), which may be the memory of user; cursor (n_users,) is each user's next place."""
     for i in range(len(user)):
-        place[i] = cursor[user[i]]
-        cursor[user[i]] += 1
-    return place
+        u = user[i]
+        place[i] = cursor[u]
+        cursor[u] += 1
 
 
 @njit(cache=True, nogil=True)
