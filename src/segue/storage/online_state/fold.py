@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segue.core.actions import Action
 from segue.storage.online_state.batch import Batch
-from segue.storage.online_state.pairs import Table, expect_key, find, has_room, insert, kernel, pack_key
+from segue.storage.online_state.pairs import AHEAD, Table, expect_key, find, has_room, insert, kernel, pack_key
 from segue.storage.online_state.prefetch import prefetch
 from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, cell_of, count, part_of
 
@@ -130,10 +130,6 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool
     return bool(changed != marks and action != A_SHOWN)
 
 
-AHEAD = 8
-"""Events that are looked ahead: a large state is bound by memory latency, and eight misses wait no longer than one."""
-
-
 @kernel
 def _anticipate(batch: Batch, i: int, listeners: Listeners, pairs: Table, cells: Cells) -> None:
     """Ask for the rows that event i will touch; a wrong guess costs nothing."""
@@ -217,6 +213,8 @@ def read_pairs(
     times, last = np.zeros(n, np.uint16), np.zeros(n, np.int64)
     marks, session = np.zeros(n, np.uint8), np.zeros(n, np.uint32)
     for i in range(n):
+        if user >= 0 and i + AHEAD < n and items[i + AHEAD] >= 0:
+            expect_key(pairs, pack_key(user, items[i + AHEAD]))
         slot = find(pairs, pack_key(user, items[i])) if user >= 0 and items[i] >= 0 else -1
         if slot >= 0:
             word = pairs.rows[slot, HISTORY]

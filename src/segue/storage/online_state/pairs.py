@@ -31,6 +31,9 @@ MAX_SEGMENTS = 1 << (DIRECTORY_BITS - 1)
 ROOM = 4
 """Segments that must be free before an insertion: a split takes one more, and a lopsided one would be repeated."""
 
+AHEAD = 8
+"""Keys that loops look ahead: large tables are bound by memory latency, and eight misses at once take little more than one."""
+
 SEGMENTS, SPARE, KEYS = 0, 1, 2
 _SLOT_MASK = np.uint64(SLOTS - 1)
 _M1 = np.uint64(0xFF51AFD7ED558CCD)

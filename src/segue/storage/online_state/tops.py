@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segue.core.clock import PARTS
 from segue.core.types import Float32, Int32, Scored
-from segue.storage.online_state.pairs import Table, find, insert, kernel, pack_key
+from segue.storage.online_state.pairs import AHEAD, Table, expect_key, find, insert, kernel, pack_key
 
 TOP = 256
 """Items a cell's list holds."""
@@ -182,6 +182,9 @@ def expect_all(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.f
     """expect() of each item, (n, 2); zeros for MISSING."""
     out = np.zeros((len(items), 2), np.float64)
     for i in range(len(items)):
+        if i + AHEAD < len(items) and items[i + AHEAD] >= 0:
+            for level in range(DEPTH):
+                expect_key(cells.table, pack_key(cell_of(ask.row, ask.part, level), items[i + AHEAD]))
         if items[i] >= 0:
             out[i, 0], out[i, 1] = expect(cells, ask, items[i])
     return out
