@@ -129,7 +129,7 @@ def verify(folder: Path, row: RunRow) -> None:
 
 def find(run: Run, hi: UInt64, lo: UInt64, body: UInt64, status: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
     """For every UNDECIDED key that the run holds: status becomes 1 (same body) or 2 (another body)."""
-    search(run.hi, run.lo, run.body, run.filter, hi, lo, body, status)
+    search((run.hi, run.lo, run.body, run.filter), hi, lo, body, status)
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
@@ -151,8 +151,9 @@ def fill_filter(bits, hi, lo):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 
 @nb.njit(cache=True, nogil=True)
-def search(run_hi, run_lo, run_body, bits, hi, lo, body, status):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Look up n keys in a sorted run; see `find`."""
+def search(run, hi, lo, body, status):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Look up n keys in a sorted run, (hi, lo, body, filter); see `find`."""
+    run_hi, run_lo, run_body, bits = run
     n_blocks = np.uint64(len(bits) // 8)
     for i in range(len(hi)):
         if status[i] != 255:
