@@ -318,6 +318,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     n = len(facts)
     n_seeds = int(np.median(np.diff(test.seeds.ptr)))
     rest, task = cut(train, n_seeds, np.random.default_rng(0))
+    if not len(task.seeds) or not len(test.seeds):
+        raise BadInput(f"playlists with more than {n_seeds} songs are needed in {args.train}, and seeds that are held out from")
     say(f"{len(train):,} playlists of {n:,} songs; {len(task.seeds):,} of them cut, {n_seeds} seeds")
     began = time.process_time()
     past = history(rest, facts)

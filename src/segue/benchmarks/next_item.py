@@ -20,6 +20,7 @@ from segue.candidates.artist import Artist
 from segue.candidates.cooccurrence import Cooccurrence
 from segue.candidates.session_knn import SessionKnn
 from segue.candidates.user_knn import UserKnn
+from segue.core.errors import BadInput
 from segue.core.types import Float32, History, Int32, Query, Scored
 
 CUT = 0.1
@@ -237,6 +238,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     train = read(args.train, args.item)
     head, cut = split(train)
     past, events = history(head), Events.of(cut, heard(head))
+    if not len(events):
+        raise BadInput(f"{args.train}: no song of the last tenth of its sessions was played before; more sessions are needed")
     say(f"{len(train):,} plays of {len(train.items):,} items; {len(events):,} events on the cut")
     began = time.process_time()
     chosen = choose(past, events, args.k)
@@ -246,6 +249,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     whole = history(train)
     fitted = fit(whole, chosen)
     test = Events.of(read(args.test, args.item, train), heard(train))
+    if not len(test):
+        raise BadInput(f"{args.test}: no song after the first of a session is known from {args.train}")
     began = time.process_time()
     lists = fitted.lists(test, max(DEPTH, args.k))
     pairs, features = evidence(test, lists, whole.n_items)
