@@ -55,7 +55,7 @@ def test_the_first_night(tmp_path: Path) -> None:
     sources = bundle.sources(GOOD.sources)
     assert list(sources) == ["ring", "loved"]
     assert int(sources["ring"].users_.sum()) == int((walks()["action"] == 4).sum()), "refitted on everything"  # type: ignore[attr-defined]
-    assert not list((tmp_path / "work").iterdir()), "nothing is left in the workspace"
+    assert not list((tmp_path / "work").glob("segue-night-*")), "nothing is left in the workspace"
 
 
 def test_same_seed_same_arrays(tmp_path: Path) -> None:
@@ -126,6 +126,19 @@ def test_nothing_to_learn_says_what_to_do(tmp_path: Path) -> None:
         night(tmp_path, events=walks()[:0])
 
 
+def test_one_night_at_a_time(tmp_path: Path) -> None:
+    """The second would sweep the workspace of the first."""
+
+    class Second(Ring):
+        def fit(self, history: Any, rng: Any) -> Any:
+            with pytest.raises(NotReady, match="another night"):
+                night(tmp_path)
+            return super().fit(history, rng)
+
+    assert night(tmp_path, Recipe({"ring": Second}, First)).promoted
+    assert night(tmp_path).promoted
+
+
 def test_playlists_without_time_are_learned_from_and_not_evaluated(tmp_path: Path) -> None:
     events = walks()
     events["at"] = T0
@@ -165,4 +178,4 @@ def test_killed_in_any_phase_the_old_champion_serves(tmp_path: Path, phase: str)
     assert set(registry.bundle().sources(GOOD.sources)) == {"ring", "loved"}
     if phase == PHASES[-1]:
         assert night(tmp_path, days=12).promoted
-        assert not list((tmp_path / "work").iterdir()), "what the killed night left is swept"
+        assert not list((tmp_path / "work").glob("segue-night-*")), "what the killed night left is swept"

@@ -44,14 +44,18 @@ class Logistic:
         if not np.isfinite(rows).all() or not listened.any() or listened.all():
             raise ValueError("rows must be finite, and some but not all examples listened to")
         weight = weights.astype(np.float64)
-        table = rows.astype(np.float64)
-        self.mean_ = np.average(table, axis=0, weights=weight)
-        spread = np.sqrt(np.average((table - self.mean_) ** 2, axis=0, weights=weight))
+        total = weight.sum()
+        table = np.empty((len(rows), rows.shape[1] + 1))  # ones last, for the intercept; the only copy of the rows
+        table[:, :-1] = rows
+        table[:, -1] = 1.0
+        x = table[:, :-1]
+        self.mean_ = weight @ x / total
+        x -= self.mean_
+        spread = np.sqrt(np.einsum("i,ij,ij->j", weight, x, x) / total)
         self.scale_ = np.where(spread > 1e-9, spread, 1.0)
-        table -= self.mean_
-        table /= self.scale_
-        table[:, spread <= 1e-9] = 0.0  # a constant says nothing: the penalty keeps its coefficient at 0
-        self.coef_ = newton(_with_ones(table), listened, weight, (self.reg, self.epochs, self.tolerance))
+        x /= self.scale_
+        x[:, spread <= 1e-9] = 0.0  # a constant says nothing: the penalty keeps its coefficient at 0
+        self.coef_ = newton(table, listened, weight, (self.reg, self.epochs, self.tolerance))
         self.line_ = self._calibrate(table, listened, played)
         return self
 
@@ -61,11 +65,13 @@ class Logistic:
         truth = listened[played]
         if not truth.any() or truth.all():
             return identity
-        logit = _with_ones(table[played]) @ self.coef_
+        logit = (table @ self.coef_)[played]
         # Platt's targets, pulled in from 0 and 1 as by one example of each kind, keep the line finite
         yes, no = float(truth.sum()), float((~truth).sum())
         target = np.where(truth, (yes + 1) / (yes + 2), 1 / (no + 2))
-        line = newton(_with_ones(logit[:, None]), target, np.ones(len(truth)), (1e-6, self.epochs, self.tolerance))[::-1]
+        line = newton(
+            np.column_stack((logit, np.ones(len(logit)))), target, np.ones(len(truth)), (1e-6, self.epochs, self.tolerance)
+        )[::-1]
         return line.copy() if line[1] > 0 else identity
 
     def arrays(self) -> Arrays:
@@ -139,8 +145,3 @@ def _slopes(table: Float64, truth: Float64, weights: Float64, coef: Float64) -> 
         gradient += block.T @ (weight * (p - truth[start : start + _ROWS]))
         curve += (block * (weight * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ block
     return gradient, curve
-
-
-def _with_ones(table: Float64) -> Float64:
-    """A column of ones at the end, for the intercept."""
-    return np.column_stack((table, np.ones(len(table))))

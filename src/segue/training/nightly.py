@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -163,13 +164,19 @@ def _manifest(night: Night, trial: Trial, data: dict[str, int]) -> dict[str, obj
 
 @contextmanager
 def _workspace(parent: Path | None) -> Iterator[Path]:
-    """A folder for this night alone; what killed nights left in a workspace of our own is swept first."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-        for leftover in parent.glob(f"{_LEFTOVER}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_LEFTOVER, dir=parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    """A folder for this night alone. In a workspace of our own, one night at a time: what killed ones left is swept first."""
+    with ExitStack() as stack:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(parent / ".lock", "wb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however we end
+            except BlockingIOError:
+                raise NotReady(f"another night is running (it holds {parent / '.lock'}): let it end first") from None
+            for leftover in parent.glob(f"{_LEFTOVER}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=_LEFTOVER, dir=parent, ignore_cleanup_errors=True)
+        yield Path(stack.enter_context(folder))
 
 
 __all__ = ["Recipe", "Settings", "features_of", "ranker_of", "run_night"]
