@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import secrets
 import time
@@ -23,18 +24,21 @@ from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotFound, NotReady
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
 from segue.core.stages import CandidateSource, Ranker
-from segue.core.types import Items, Scored
+from segue.core.types import Candidates, Items, Query, Scored
 from segue.events.ingest import Ingest
+from segue.features.compute import Features, remember
 from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.training import nightly
-from segue.training.registry import Registry, ranker_of
+from segue.training.registry import Bundle, Registry, features_of, ranker_of
 from segue.training.report import NightReport, Progress
 from segue.training.window import Window, choose
 from segue.web.service import Service
+
+logger = logging.getLogger("segue")
 
 BACKENDS: Mapping[str, Mapping[str, str]] = {
     "log": {"sqlite": "segue.storage.event_log.sqlite:SqliteEventLog"},
@@ -201,12 +205,35 @@ class Home:
         """The champion, live counts beneath it; before the first night its sources have nothing to say."""
         version = self.registry().version()
         bundle = self.registry().open(version) if version else None
-        sources: list[CandidateSource] = [
-            bundle.revive(name, factory) if bundle is not None and name in bundle.arrays else factory()
-            for name, factory in self.factories(live=True).items()
-        ]
-        ranker: Ranker = ranker_of(bundle, self.rankers()) if bundle else named(RANKERS, "blend", "ranker")()
-        return Model(tuple(sources), ranker, versions={"bundle": version} if version else {})
+        sources = [self._source(name, factory, bundle) for name, factory in self.factories(live=True).items()]
+        if bundle is None:
+            return Model(tuple(sources), named(RANKERS, "blend", "ranker")())
+        features = features_of(bundle)
+        return Model(
+            tuple(sources),
+            ranker_of(bundle, self.rankers()),
+            versions={"bundle": bundle.version},
+            rows=partial(self._rows, features),
+            feature_names=features.names,
+        )
+
+    @staticmethod
+    def _source(name: str, factory: Callable[..., Any], bundle: Bundle | None) -> CandidateSource:
+        """A source as the bundle has it; one that this version cannot read is silent rather than in the way."""
+        source: CandidateSource
+        if bundle is not None and name in bundle.arrays:
+            try:
+                source = bundle.revive(name, factory)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                logger.warning("model %s: %s cannot be read (%r); `segue train` makes it anew", bundle.version, name, error)
+            else:
+                return source
+        source = factory()
+        return source
+
+    def _rows(self, features: Features, query: Query, candidates: Candidates) -> NDArray[np.float32]:
+        """The features by day: what the state remembers where the night asks its history."""
+        return features.rows(query, candidates, self.facts(), remember(self.state, query, candidates.items))
 
     def rankers(self) -> dict[str, Callable[..., Ranker]]:
         """Every ranker by its name, imported when it is asked for."""
@@ -218,7 +245,8 @@ class Home:
 
     def recommender(self, counters: Counters | None = None) -> Recommender:
         """One request, top to bottom."""
-        radio, count = self.settings.radio, (counters or Counters()).count
+        radio, counters = self.settings.radio, counters or Counters()
+        count = counters.count
         filters = (
             rules.playable(self.facts),
             rules.excluded(self.facts),
@@ -242,6 +270,7 @@ class Home:
             self.state,
             key=secret(self.path),
             count=lambda event, label: count(event, label),
+            timed=counters.source,
             per_source=radio.per_source,
             deadline_ms=self.settings.server.deadline_ms,
         )
@@ -321,7 +350,8 @@ def warm(home: Home, recommender: Recommender, model: Model) -> None:
         for source in model.sources:
             with suppress(Exception):  # a source that fails here fails in service too, where it is counted
                 source.retrieve(query, recommender.per_source)
-    recommender.try_out(query, model)
+    with suppress(Exception):  # the ladder answers for what is broken
+        recommender.try_out(query, model)
 
 
 def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:
@@ -337,7 +367,8 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
         force=force,
     )
     days = {"window_days": chosen.length_ms / 86_400_000}
-    recipe = nightly.Recipe(home.factories(live=False, **days), partial(named(RANKERS, "blend", "ranker")))
+    plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
+    recipe = nightly.Recipe(home.factories(live=False, **days), plain, learned)
     report = nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=chosen.now, progress=progress)
     return report if chosen.note is None else msgspec.structs.replace(report, notes=[chosen.note, *report.notes])
 

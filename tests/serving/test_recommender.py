@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from segue.core.types import Candidates, Context, Query, Scored
+from segue.core.types import MISSING, Candidates, Context, Query, Scored, Seeds
 from segue.filtering import rules
 from segue.ranking.blend import Blend
 from segue.reranking.radio import Radio
@@ -177,8 +177,8 @@ def test_a_slate_replays_to_the_bit_from_its_request_id(limit: int) -> None:
 
 
 class Pulled(Fixed):
-    def because(self, q: Query, item: int) -> int:
-        return 3
+    def because(self, q: Query, items: np.ndarray) -> np.ndarray:
+        return np.full(len(items), 3, np.int32)
 
 
 def test_reasons_name_the_song_that_pulled_and_the_place() -> None:
@@ -188,3 +188,23 @@ def test_reasons_name_the_song_that_pulled_and_the_place() -> None:
     house = House([], DictState(popular_items=[1]))
     q = query(limit=1, context=Context(region=2, hour_of_week=20))
     assert house.recommender.recommend(q).slate.reasons[0] == "popular in region2 this evening"
+
+
+def test_a_radio_from_seeds_asks_about_the_seeds_and_the_session_only() -> None:
+    asked: list[Query] = []
+
+    class Curious(Fixed):
+        def retrieve(self, q: Query, limit: int) -> Scored:
+            asked.append(q)
+            return super().retrieve(q, limit)
+
+    house = House([Curious([5, 6, 7], "artist"), Fixed(list(range(20, 40)), "popular")])
+    played = recent((1, 1.0), (2, 1.0))
+    played.in_session[1] = False
+    q = query(limit=3, recent=played, seeds=Seeds(tags=np.array([0], np.int32)))
+    slate = house.recommender.recommend(q).slate
+    assert asked[0].user == MISSING
+    assert asked[0].recent.items.tolist() == [1]
+    assert set(slate.items.tolist()) == {5, 6, 7}  # not one of the popular songs that nobody asked for
+    q = query(limit=5, seeds=Seeds(tags=np.array([0], np.int32)))
+    assert len(house.recommender.recommend(q).slate.items) == 5  # too few are on topic: the others fill up

@@ -40,7 +40,7 @@ def test_a_slate_has_the_shape_of_the_contract(client: httpx.Client) -> None:
     assert slate["rung"] == "personal"
     assert len(slate["items"]) == 7
     for item in slate["items"]:
-        assert item.keys() == {"id", "title", "artist", "score", "sources", "reason", "explored", "propensity"}
+        assert item.keys() == {"id", "title", "artist", "score", "sources", "reason", "explored", "propensity", "new"}
         assert 0 < item["propensity"] <= 1
         assert item["reason"]
         assert item["sources"]

@@ -154,6 +154,23 @@ def pull(
     return keep_positive(table, sums, limit)
 
 
+@njit(cache=True, nogil=True)
+def strongest(items: Int32, weights: Float32, ptr: Int64, near: Int32, weight: Float32, wanted: Int32) -> Int32:
+    """Per wanted item (k,) the one of `items` whose row pulls it most (weight times entry), MISSING where no row has it."""
+    out = np.full(len(wanted), -1, np.int32)
+    best = np.zeros(len(wanted))
+    for i in range(len(items)):
+        item = items[i]
+        if weights[i] <= 0 or item < 0 or item + 1 >= len(ptr):
+            continue
+        for e in range(ptr[item], ptr[item + 1]):
+            for k in range(len(wanted)):
+                if near[e] == wanted[k] and weights[i] * weight[e] > best[k]:
+                    best[k] = weights[i] * weight[e]
+                    out[k] = item
+    return out
+
+
 def scored(answer: tuple[Int32, Float32]) -> Scored:
     """A kernel's answer as the port wants it."""
     return Scored(answer[0], answer[1])

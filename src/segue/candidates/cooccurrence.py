@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segue.candidates._pull import Reading
-from segue.candidates._sparse import frozen, group_rows, pull, scored, take_top, taken
+from segue.candidates._sparse import frozen, group_rows, pull, scored, strongest, take_top, taken
 from segue.core.types import Arrays, Float32, History, Int8, Int32, Int64, Query, Scored
 
 DAY_S = 86_400.0
@@ -104,6 +104,11 @@ class Cooccurrence:
         one = np.array([item], np.int32)
         weight = np.ones(1, np.float32)
         return scored(pull(one, weight, self.ptr_, self.near_, self.weight_, self.neighbours, limit))
+
+    def because(self, query: Query, items: Int32) -> Int32:
+        """Per item (k,) the song of the query that pulls it most, MISSING where none does: what a reason may name."""
+        pulls = self.reading.pulls(query)
+        return strongest(pulls.items, pulls.weights, self.ptr_, self.near_, self.weight_, np.asarray(items, np.int32))
 
     def arrays(self) -> Arrays:
         """CSR by item: ptr (n_items + 1,), near (e,) best first, weight (e,)."""

@@ -30,6 +30,7 @@ class Counters:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str, str], int] = {}
         self._times: dict[str, list[float]] = {}
+        self._sources: dict[str, list[float]] = {}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def count(self, event: str, label: str, by: int = 1) -> None:
@@ -54,6 +55,13 @@ class Counters:
             row[bisect_left(BUCKETS_S, seconds)] += 1
             row[-1] += seconds
 
+    def source(self, name: str, seconds: float) -> None:
+        """One answer of a source."""
+        with self._lock:
+            row = self._sources.setdefault(name, [0.0, 0.0])
+            row[0] += 1
+            row[1] += seconds
+
     def value(self, name: str, value: str) -> int:
         """A counter's value by its label's value, 0 when it never moved."""
         with self._lock:
@@ -63,6 +71,7 @@ class Counters:
         """All of it as Prometheus text."""
         with self._lock:
             counts, times = dict(self._counts), {route: list(row) for route, row in self._times.items()}
+            sources = {name: list(row) for name, row in self._sources.items()}
         lines: list[str] = []
         for name in sorted({name for name, _, _ in counts}):
             lines += [f"# HELP segue_{name} {HELP.get(name, name)}", f"# TYPE segue_{name} counter"]
@@ -73,6 +82,11 @@ class Counters:
                 else:
                     lines.append(f'segue_{name}{{{label}="{_quoted(value)}"}} {number}')
         lines += _histograms(times)
+        if sources:
+            lines += ["# HELP segue_source_seconds Time that sources took to answer.", "# TYPE segue_source_seconds summary"]
+        for name, (asked, seconds) in sorted(sources.items()):
+            lines += [f'segue_source_seconds_sum{{source="{_quoted(name)}"}} {seconds:.6f}']
+            lines += [f'segue_source_seconds_count{{source="{_quoted(name)}"}} {asked:g}']
         for name, (text, read) in sorted(self._gauges.items()):
             lines += [f"# HELP segue_{name} {text}", f"# TYPE segue_{name} gauge", f"segue_{name} {read():g}"]
         return "\n".join(lines) + "\n"

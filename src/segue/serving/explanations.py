@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +11,48 @@ from numpy.typing import NDArray
 from segue.core.clock import part_of_week
 from segue.core.ports import Catalogue
 from segue.core.stages import CandidateSource
-from segue.core.types import MISSING, Candidates, Query
+from segue.core.types import MISSING, Candidates, Int32, Query
+
+Because = Callable[[Query, Int32], Int32]
+"""An optional method of a source: per item, the song of the query's recent plays or seeds that pulls it most, or MISSING."""
 
 PARTS_IN_WORDS = ("tonight", "this morning", "this afternoon", "this evening")
+TELLING: Mapping[str, float] = MappingProxyType(
+    {
+        "cooccurrence": 1.0,
+        "sound": 1.0,
+        "session_knn": 0.9,
+        "als": 0.8,
+        "user_knn": 0.8,
+        "artist": 0.6,
+        "fresh": 0.4,
+        "popular": 0.3,
+    }
+)
+"""How much a listener learns from being told a source: a song of theirs says more than what everybody plays."""
+_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "als": "fits what you have been playing",
+        "session_knn": "where sessions like yours went next",
+        "user_knn": "listeners with your taste play it",
+        "cooccurrence": "often played next to what you just heard",
+        "sound": "sounds like what you just heard",
+    }
+)
 
 
-@runtime_checkable
-class Because(Protocol):
-    """A source that can name the song which led it to another."""
-
-    def because(self, query: Query, item: int) -> int:
-        """The item of the query's recent plays or seeds that pulls `item` most, MISSING when none does."""
-        ...
-
-
-def loudest(candidates: Candidates, picks: NDArray[np.intp], weights: Mapping[str, float]) -> list[tuple[str, ...]]:
-    """Per picked candidate the sources that offered it, the most convincing first: weight / (10 + rank), as in rank fusion."""
+def loudest(candidates: Candidates, picks: NDArray[np.intp]) -> list[tuple[str, ...]]:
+    """Per picked candidate the sources that offered it, the most convincing first: TELLING / (10 + rank), as in rank fusion."""
     evidence = candidates.evidence
     mine = evidence[picks]
     with np.errstate(invalid="ignore"):
         ranks = (evidence[None, :, :] > mine[:, None, :]).sum(axis=1)
-    value = np.array([weights.get(name, 1.0) for name in candidates.sources]) / (10.0 + ranks)
+    value = np.array([TELLING.get(name, 0.5) for name in candidates.sources]) / (10.0 + ranks)
     value[np.isnan(mine)] = -1.0
-    order = np.argsort(-value, axis=1, kind="stable")
-    return [tuple(candidates.sources[c] for c in row if value[i, c] >= 0) for i, row in enumerate(order)]
+    order = np.argsort(-value, axis=1, kind="stable").tolist()
+    offered = (value >= 0).tolist()
+    names = candidates.sources
+    return [tuple([names[c] for c in row if said[c]]) for row, said in zip(order, offered, strict=True)]
 
 
 class Explainer:
@@ -44,48 +62,41 @@ class Explainer:
         self._catalogue = catalogue
 
     def reasons(
-        self, query: Query, items: Sequence[int], offered: Sequence[tuple[str, ...]], sources: Mapping[str, CandidateSource]
+        self, query: Query, items: Int32, offered: Sequence[tuple[str, ...]], sources: Sequence[CandidateSource]
     ) -> tuple[str, ...]:
         """One sentence an item, without a full stop."""
-        return tuple(self._reason(query, item, names, sources) for item, names in zip(items, offered, strict=True))
+        causes = {
+            source.name: because(query, items).tolist()
+            for source in sources
+            if (because := getattr(source, "because", None)) is not None
+        }
+        titles = self._titles({c for found in causes.values() for c in found if c != MISSING})
+        artists = [artist for _, artist in self._catalogue.titles(items)]
+        seeds = set(query.seeds.items.tolist())
+        words = []
+        for place, names in enumerate(offered):
+            name = names[0] if names else ""
+            cause = causes[name][place] if name in causes else MISSING
+            if cause != MISSING:
+                words.append(f"goes with {titles[cause]}" if cause in seeds else f"because you finished {titles[cause]}")
+            else:
+                words.append(self._plain(query, name, artists[place]))
+        return tuple(words)
 
-    def _reason(self, query: Query, item: int, names: tuple[str, ...], sources: Mapping[str, CandidateSource]) -> str:
-        for name in names:
-            source = sources.get(name)
-            because: Because | None = source if isinstance(source, Because) else None
-            if because is not None and (cause := because.because(query, item)) != MISSING:
-                return self._because(query, cause)
-            if name == "artist":
-                return f"more from {self._artist(item)}"
-            if name == "fresh":
-                return "new, and close to what you play" if len(query.recent) else "new here"
-            if name in _WORDS:
-                return _WORDS[name]
-            if name == "popular":
-                return self._popular(query)
-        return "picked for you"
+    def _titles(self, items: set[int]) -> dict[int, str]:
+        """The titles of songs that reasons name."""
+        order = sorted(items)
+        found = self._catalogue.titles(np.array(order, np.int32)) if order else []
+        return {item: title for item, (title, _) in zip(order, found, strict=True)}
 
-    def _because(self, query: Query, cause: int) -> str:
-        title = self._catalogue.titles(np.array([cause], np.int32))[0][0]
-        if cause in query.seeds.items:
-            return f"goes with {title}"
-        return f"because you finished {title}"
-
-    def _artist(self, item: int) -> str:
-        return self._catalogue.titles(np.array([item], np.int32))[0][1] or "an artist you play"
-
-    def _popular(self, query: Query) -> str:
+    def _plain(self, query: Query, name: str, artist: str) -> str:
+        if name == "artist":
+            return f"more from {artist}" if artist else "more from an artist you play"
+        if name == "fresh":
+            return "new, and close to what you play" if len(query.recent) else "new here"
+        if name in _WORDS:
+            return _WORDS[name]
         when = PARTS_IN_WORDS[part_of_week(query.context.hour_of_week) % 4]
         if query.context.region == MISSING:
             return f"popular {when}"
         return f"popular in {self._catalogue.regions.name(query.context.region)} {when}"
-
-
-_WORDS = {
-    "als": "fits what you have been playing lately",
-    "session_knn": "where sessions like yours went next",
-    "user_knn": "listeners with your taste play it",
-    "cooccurrence": "often played next to what you just heard",
-    "onboarding": "a favourite among fans of what you chose",
-    "sound": "sounds like what you just heard",
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from segue.core.types import Candidates, Query, Scored
 
 Count = Callable[[str, str], None]
 """count(event, label): where serving reports what it left out; monitoring gives the counter."""
+Timed = Callable[[str, float], None]
+"""timed(source, seconds): what each source took."""
 
 
 @dataclass
@@ -32,8 +35,8 @@ class Gatherer:
     is left out of further requests, so that at most one worker hangs for each source.
     """
 
-    def __init__(self, count: Count, workers: int = 16) -> None:
-        self._count = count
+    def __init__(self, count: Count, timed: Timed, workers: int = 16) -> None:
+        self._count, self._timed = count, timed
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sources")
         self._lock = threading.Lock()
         self._hanging: set[str] = set()
@@ -52,10 +55,12 @@ class Gatherer:
 
     def _ask(self, this: _Round, sources: Sequence[CandidateSource], query: Query, limit: int) -> None:
         for place, source in enumerate(sources):
+            started = time.perf_counter()
             try:
                 this.answers[place] = source.retrieve(query, limit)
             except Exception:
                 self._count("source_failed", source.name)
+            self._timed(source.name, time.perf_counter() - started)
             with self._lock:
                 this.asked = place + 1
                 self._hanging.discard(source.name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
-from segue.core.types import MISSING, Candidates, Exposure, Float32, Items, Query, Scored, Slate
+from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Items, Query, Recent, Scored, Slate
 from segue.serving.explanations import Explainer, loudest
-from segue.serving.gathering import Count, Gatherer, merge
+from segue.serving.gathering import Count, Gatherer, Timed, merge
 
 IMPERSONAL = frozenset({"popular", "fresh"})
 """Sources whose evidence alone does not make an answer personal."""
@@ -71,6 +71,7 @@ class Recommender:
         *,
         key: bytes,
         count: Count = lambda event, label: None,
+        timed: Timed = lambda source, seconds: None,
         per_source: int = 120,
         deadline_ms: float = 80.0,
     ) -> None:
@@ -78,7 +79,7 @@ class Recommender:
         self._stages, self._catalogue, self._state, self._count = stages, catalogue, state, count
         self._key = key
         self.per_source, self._budget_s = per_source, deadline_ms * GATHER_SHARE / 1000
-        self._gatherer = Gatherer(count)
+        self._gatherer = Gatherer(count, timed)
         self._explainer = Explainer(catalogue)
         self._last: OrderedDict[int, tuple[NDArray[np.int32], Float32]] = OrderedDict()
         self._last_lock = threading.Lock()
@@ -117,8 +118,10 @@ class Recommender:
         return self._exposure(query, model, Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), ()), "global")
 
     def _personal(self, query: Query, model: Model) -> Exposure | None:
-        candidates = self._gatherer.gather(model.sources, query, self.per_source, self._budget_s)
+        candidates = self._gatherer.gather(model.sources, asked_of(query), self.per_source, self._budget_s)
         candidates = self._filtered(query, candidates)
+        if query.seeds:
+            candidates = on_topic(candidates, query.limit)
         if len(candidates) < query.limit:
             candidates = self._filled_up(query, candidates)
         if not len(candidates):
@@ -176,7 +179,7 @@ class Recommender:
         for rule in self._stages.filters:
             if not len(candidates):
                 break
-            candidates = candidates.keep(rule(query, candidates))
+            candidates = _kept(candidates, rule(query, candidates))
         return candidates
 
     def _exposure(
@@ -190,7 +193,7 @@ class Recommender:
     ) -> Exposure:
         scores = np.zeros(len(candidates), np.float32) if scores is None else scores
         picks, propensities, explored = self._stages.reranker.select(query, candidates, scores, self._rng(query.request_id))
-        offered = loudest(candidates, picks, getattr(model.ranker, "weights", {}))
+        offered = loudest(candidates, picks)
         if rung == "personal" and not any(set(names) - IMPERSONAL for names in offered):
             rung = "regional" if query.context.region != MISSING else "global"
         items = candidates.items[picks]
@@ -200,7 +203,7 @@ class Recommender:
             scores=scores[picks],
             propensities=propensities,
             sources=tuple(offered),
-            reasons=self._explainer.reasons(query, items.tolist(), offered, {s.name: s for s in model.sources}),
+            reasons=self._explainer.reasons(query, items, offered, model.sources),
             explored=explored,
             policy=model.policy,
             model_versions=model.versions,
@@ -225,12 +228,29 @@ class Recommender:
                 self._last.popitem(last=False)
 
 
+def asked_of(query: Query) -> Query:
+    """What the sources are asked: a radio that was started from seeds is about them and its session, not about all that the
+    listener ever played; that comes back in when the ranker orders what they offer."""
+    if not query.seeds:
+        return query
+    recent, here = query.recent, query.recent.in_session
+    session = Recent(recent.items[here], recent.signal[here], recent.share[here], recent.at[here], here[here])
+    return replace(query, user=MISSING, recent=session)
+
+
+def on_topic(candidates: Candidates, enough: int) -> Candidates:
+    """Without what only impersonal sources offer, where enough is left: popular songs do not drown what was asked for."""
+    telling = [column for column, name in enumerate(candidates.sources) if name not in IMPERSONAL]
+    said = np.asarray(~np.isnan(candidates.evidence[:, telling]).all(axis=1), np.bool_)
+    return candidates.keep(said) if said.sum() >= enough else candidates
+
+
+def _kept(candidates: Candidates, mask: Bool) -> Candidates:
+    """Candidates.keep, without a copy where a rule removes nothing: most do."""
+    return candidates if mask.all() else candidates.keep(mask)
+
+
 def anything(facts: Items, query: Query, limit: int) -> Scored:
     """Playable songs when nobody has played anything: the newest `limit` of the catalogue."""
     items = np.flatnonzero(facts.playable)[::-1][:limit].astype(np.int32)
     return Scored(items, -np.arange(len(items), dtype=np.float32))
-
-
-def versions_of(sources: Sequence[CandidateSource], version: str) -> Mapping[str, str]:
-    """Every source under the version of the bundle that it came from."""
-    return {source.name: version for source in sources}

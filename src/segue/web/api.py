@@ -149,6 +149,7 @@ def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dic
         slate.reasons,
         slate.explored.tolist(),
         slate.propensities.tolist(),
+        (service.state.heard(exposure.user, slate.items)[0] == 0).tolist(),
         strict=True,
     )
     return {
@@ -167,8 +168,9 @@ def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dic
                 "reason": reason,
                 "explored": explored,
                 "propensity": propensity,
+                "new": new,
             }
-            for name, (title, artist), score, sources, reason, explored, propensity in rows
+            for name, (title, artist), score, sources, reason, explored, propensity, new in rows
         ],
     }
 
@@ -243,6 +245,21 @@ async def get_about(request: Request) -> Response:
     return answer(about)
 
 
+def _sample(service: Service, wanted: int = 12) -> list[int]:
+    """Listeners to try the radio as: those with a history first, of as many regions and ages as there are."""
+    catalogue, state = service.catalogue, service.state
+    some = range(min(len(catalogue.users), 300))
+    places = {user: catalogue.user_context(user) for user in some}
+    lived = [user for user in some if len(state.recent(user)) >= 20]
+    rest = [user for user in some if user not in set(lived)]
+    chosen: list[int] = []
+    for group in (lived, rest):
+        for user in sorted(group, key=lambda u: sum(places[u] == places[c] for c in chosen)):
+            if len(chosen) < wanted and (len(group) < wanted or places[user] not in [places[c] for c in chosen]):
+                chosen.append(user)
+    return chosen + [user for user in (*lived, *rest) if user not in set(chosen)][: wanted - len(chosen)]
+
+
 def _about(service: Service) -> dict[str, object]:
     catalogue, facts = service.catalogue, service.catalogue.facts
     known = facts.artist[facts.artist >= 0]
@@ -262,7 +279,7 @@ def _about(service: Service) -> dict[str, object]:
         "age_bands": list(AGE_BANDS),
         "artists": [{"name": catalogue.artists.name(a), "items": int(counts[a])} for a in order[:60]],
         "tags": catalogue.tags.all(tags),
-        "sample_listeners": catalogue.users.all(np.arange(min(12, len(catalogue.users)), dtype=np.int32)),
+        "sample_listeners": catalogue.users.all(np.array(_sample(service), np.int32)),
         "model_version": service.recommender.model.versions.get("bundle", "live"),
         "items": len(catalogue.items),
         "users": len(catalogue.users),

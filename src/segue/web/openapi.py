@@ -30,6 +30,7 @@ class RecommendedItem(msgspec.Struct, kw_only=True):
     reason: str
     explored: bool
     propensity: float
+    new: bool
 
 
 class Recommendations(msgspec.Struct, kw_only=True):
