@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,8 +269,9 @@ def test_what_is_loaded_from_disk_answers_the_same(tmp_path: Path) -> None:
 def test_warm_start_begins_where_the_last_night_ended() -> None:
     cold = fitted(40)
     grown = history(((u, i, 1) for u in range(50) for i in range(44) if u % 2 == i % 2), 50, 44)
-    warm = Als(embedding_size=6, epochs=1, top_k=20).warm_start(cold.arrays()).fit(grown, np.random.default_rng(1))
-    fresh = Als(embedding_size=6, epochs=1, top_k=20).fit(grown, np.random.default_rng(1))
+    options: dict[str, Any] = {"embedding_size": 6, "epochs": 1, "top_k": 20, "reg": 0.05, "unobserved_weight": 0.1}
+    warm = Als(**options).warm_start(cold.arrays()).fit(grown, np.random.default_rng(1))
+    fresh = Als(**options).fit(grown, np.random.default_rng(1))
     assert warm.losses_[0] < fresh.losses_[0]
     assert set(warm.for_user(45, 20).items.tolist()) <= set(range(1, 44, 2))
     other_size = Als(embedding_size=4, epochs=1).warm_start(cold.arrays())

@@ -59,7 +59,7 @@ class Factorizer:
     unobserved_weight: float = 0.1
     reg: float = 0.01
     reg_exponent: float = 1.0
-    init_scale: float = 1.0
+    init_scale: float = 0.3
     steps: int = 3
     exclusive: bool = False
     threads: int = 2
