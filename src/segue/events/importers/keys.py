@@ -170,20 +170,26 @@ class NameHashes:
 
 
 def event_keys(
-    events: EventColumns, repeats: Repeats, users: UInt64 | None = None, items: UInt64 | None = None
+    events: EventColumns,
+    repeats: Repeats,
+    users: UInt64 | None = None,
+    items: UInt64 | None = None,
+    sessions: UInt64 | None = None,
 ) -> tuple[UInt64, UInt64, UInt64]:
-    """(key_hi, key_lo, body) of each event, (n,) uint64; `users` and `items` are the hashes of their values where known.
+    """(key_hi, key_lo, body) of each event, (n,) uint64; `users`, `items` and `sessions` are the hashes of values where known.
 
     With an event id the key is core.hashing.hash128 of it. Without, it is a splitmix64 chain, one for each half, over
-    user, item, action, at, position, session, search words and the number of the repeat; names enter by their blake2b-128.
-    The body is such a chain over everything else and over the content too: an id used for another event is a conflict.
+    user, item, action, at, position, session, search words and the number of the repeat; names enter by their blake2b-128,
+    sessions by their blake2b-64. The body is such a chain over everything else and over the content too: an id used again
+    for another event is a conflict.
     """
-    given = ((events.user, users), (events.item, items), (events.session, None))
+    given = ((events.user, users), (events.item, items))
     names = [(c, hashes(c.values) if table is None else table) for c, table in given]
+    session = rows_of(events.session, hashes64(events.session.values) if sessions is None else sessions)
     words = np.zeros(len(events), np.uint64)
     for place, text in events.texts.items():
         words[place] = hash64(text)
-    plain = [events.action.astype(np.uint64), events.at.view(np.uint64), events.position.view(np.uint64), words]
+    plain = [events.action.astype(np.uint64), events.at.view(np.uint64), events.position.view(np.uint64), session, words]
     hi = chain(_HI, [rows_of(c, t[:, 0]) for c, t in names] + plain)
     lo = chain(_LO, [rows_of(c, t[:, 1]) for c, t in names] + plain)
     number = repeats.number(hi, events.row)

@@ -154,13 +154,14 @@ class _Sink:
         ):  # fmt: skip
             dense[name] = names.intern(coded.values) if coded.values else np.zeros(0, np.int32)
             events[name] = np.append(dense[name], np.int32(MISSING))[coded.codes]
+        sessions = hashes64(columns.session.values)
         users = self.user_hashes.of(columns.user.values, dense["user"])
         items = self.item_hashes.of(columns.item.values, dense["item"])
-        events["key_hi"], events["key_lo"], events["body"] = event_keys(columns, repeats, users, items)
+        events["key_hi"], events["key_lo"], events["body"] = event_keys(columns, repeats, users, items, sessions)
         for name in ("at", "action", "played_s", "duration_s", "value"):
             events[name] = getattr(columns, name)
         events["position"] = np.minimum(columns.position, POSITION_LIMIT)
-        events["session"] = rows_of(columns.session, hashes64(columns.session.values))
+        events["session"] = rows_of(columns.session, sessions)
         requests = np.array([request_number(v) for v in columns.request.values], np.uint64)
         events["request"] = rows_of(columns.request, requests)
         return events
