@@ -1,5 +1,7 @@
 """Blend fuses ranks: known answers, ties, silence, and the order of the candidates is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segue.core.evidence import SILENT, ranks, reciprocal_ranks
-from segue.core.types import Candidates, Query
+from segue.core.types import Candidates, Query, Recent, Seeds
 from segue.ranking.blend import Blend
 
 NAN = np.nan
@@ -52,15 +54,30 @@ def test_reciprocal_ranks_known() -> None:
 
 def test_blend_known_answer() -> None:
     """Weights times reciprocal ranks, by hand."""
-    blend = Blend(weights={"a": 1.0, "b": 0.5}, k=1.0, other=0.0)
+    blend = Blend(away={"a": 1.0, "b": 0.5}, k=1.0, other=0.0)
     got = blend.score(QUERY, pool([[9, NAN], [8, 3], [NAN, 4]], ("a", "b")), NO_ROWS)
     assert got == pytest.approx([1.0, 2 / 3 + 0.5 * 2 / 3, 0.5])
     assert got.dtype == np.float32
 
 
+def test_a_session_and_seeds_change_whom_it_trusts() -> None:
+    """The first source is for sessions, the second for taste."""
+    blend = Blend(here={"a": 1.0}, away={"b": 1.0}, other=0.0)
+    candidates = pool([[9, NAN], [NAN, 9]], ("a", "b"))
+    one = np.zeros(1, np.int32)
+
+    def after(inside: bool) -> Recent:
+        return Recent(one, np.ones(1, np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), np.array([inside]))
+
+    assert blend.score(QUERY, candidates, NO_ROWS).tolist() == [0, 1]
+    assert blend.score(replace(QUERY, recent=after(False)), candidates, NO_ROWS).tolist() == [0, 1]
+    assert blend.score(replace(QUERY, recent=after(True)), candidates, NO_ROWS).tolist() == [1, 0]
+    assert blend.score(replace(QUERY, seeds=Seeds(items=one)), candidates, NO_ROWS).tolist() == [1, 0]
+
+
 def test_agreement_beats_one_source() -> None:
     """Second place in two sources is worth more than first place in one of them."""
-    got = Blend(weights={}).score(QUERY, pool([[9, NAN], [8, 8], [NAN, 9]], ("a", "b")), NO_ROWS)
+    got = Blend(away={}).score(QUERY, pool([[9, NAN], [8, 8], [NAN, 9]], ("a", "b")), NO_ROWS)
     assert got.argmax() == 1
 
 
@@ -82,7 +99,7 @@ def test_empty() -> None:
     assert Blend().score(QUERY, silent, NO_ROWS).tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("bad", [{"k": -1.0}, {"other": float("nan")}, {"weights": {"a": -0.1}}])
+@pytest.mark.parametrize("bad", [{"k": -1.0}, {"other": float("nan")}, {"here": {"a": -0.1}}, {"away": {"a": np.inf}}])
 def test_bad_settings(bad: dict[str, object]) -> None:
     """Negative or not finite weights are refused."""
     with pytest.raises(ValueError, match="finite"):
