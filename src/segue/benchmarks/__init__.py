@@ -1,0 +1,1 @@
+"""Benchmarks: one file = one command, arguments in, figures out."""
