@@ -41,12 +41,13 @@ def _sink(ids: Int32, scores: Float32, at: int, size: int) -> None:
     ids[at], scores[at] = item, score
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "nnan", "nsz"})
-def _lane_max(row: Float32, begin: int) -> np.float32:
-    best: np.float32 = row[begin]
-    for j in range(begin, begin + _LANE):
-        best = max(best, row[j])
-    return best
+@njit(cache=True, nogil=True)
+def _reaching(row: Float32, begin: int, root: np.float32) -> int:
+    """How many of the next _LANE scores reach the root: a count, unlike a maximum, is vectorized as it stands."""
+    count = 0
+    for j in range(_LANE):
+        count += row[begin + j] >= root
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -55,7 +56,7 @@ def _offer(row: Float32, names: Int32, ids: Int32, scores: Float32) -> None:
     j, width, k = 0, len(row), len(ids)
     while j < width:
         stop = min(j + _LANE, width)
-        if stop == j + _LANE and _lane_max(row, j) < scores[0]:
+        if stop == j + _LANE and _reaching(row, j, scores[0]) == 0:
             j = stop
             continue
         while j < stop:
@@ -111,6 +112,7 @@ class _Scan:
         rows = queries[start : start + _QUERIES]
         ids, scores = np.full((len(rows), k), MISSING, np.int32), np.full((len(rows), k), -np.inf, np.float32)
         reach, active = _lengths(rows), np.arange(len(rows))
+        room = np.empty(_QUERIES * _ITEMS, np.float32)  # one for all blocks: fresh pages would cost as much as the scan
         for first in range(0, len(self.items), _ITEMS):
             still = reach[active] * self.lengths[first] >= scores[active, 0]
             if not still.all():
@@ -118,7 +120,8 @@ class _Scan:
                 rows = queries[start + active]
             if not len(active):
                 break
-            block = rows @ self.items[first : first + _ITEMS].T
+            part = self.items[first : first + _ITEMS]
+            block = np.matmul(rows, part.T, out=room[: len(rows) * len(part)].reshape(len(rows), len(part)))
             if self.exclude is not None:
                 _mask_block(block, first, start + active, *self.exclude)
             _offer_block(block, self.names[first : first + _ITEMS], active, ids, scores)
