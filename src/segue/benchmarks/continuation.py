@@ -22,8 +22,8 @@ from segue.candidates.session_knn import SessionKnn
 from segue.core.errors import BadInput
 from segue.core.types import MISSING, Float32, History, Int32, Int64, Items, Query, Recent
 
-CUT = 0.2
-"""Share of train's playlists, drawn at random, on which hyperparameters and the blend are chosen."""
+FOLDS = 5
+"""Train's playlists are cut at random into so many parts: hyperparameters are chosen on one, the blend learns from all."""
 K = 100
 """Length of the lists that are judged."""
 WIDTH, DEPTH = 200, 1000
@@ -221,7 +221,10 @@ class Fitted:
         plays = np.log1p(np.bincount(self.history.item, minlength=n))[pairs.item]
         kin = [_kin(pairs, task.seeds, column) for column in (facts.artist, facts.album)]
         extra = np.stack([plays, plays == 0, *kin, *(count > 0 for count in kin)], axis=1).astype(np.float32)
-        return pairs, np.concatenate([*(pairs.columns(part, n) for part in lists.values()), extra], axis=1)
+        columns = [pairs.columns(part, n) for part in lists.values()]
+        shares = np.stack([column[:, 1] for column in columns], axis=1)
+        one, other = np.triu_indices(len(columns))  # songs that several models name are worth more than the sum
+        return pairs, np.concatenate([*columns, extra, shares[:, one] * shares[:, other]], axis=1)
 
 
 def _kin(pairs: Pairs, seeds: Playlists, group: Int32) -> Float32:
@@ -260,14 +263,29 @@ def choose(past: History, task: Task) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def cut(playlists: Playlists, n_seeds: int, rng: np.random.Generator) -> tuple[Playlists, Task]:
-    """(the rest, the task): a random share of the playlists, their first n_seeds songs the seeds, as in the test."""
-    order = rng.permutation(len(playlists))
-    long_enough = np.diff(playlists.ptr)[order] > n_seeds
-    drawn = np.sort(order[long_enough][: max(1, round(CUT * len(playlists)))])
+def cut(playlists: Playlists, n_seeds: int, fold: int) -> tuple[Playlists, Task]:
+    """(the rest, the task): one of FOLDS random parts of the playlists, their first n_seeds songs the seeds, as in the test."""
+    drawn = np.sort(np.random.default_rng(0).permutation(len(playlists))[fold::FOLDS])
+    drawn = drawn[np.diff(playlists.ptr)[drawn] > n_seeds]
     parts = [playlists.of(int(i)) for i in drawn]
     task = Task(Playlists.join([p[:n_seeds] for p in parts]), Playlists.join([p[n_seeds:] for p in parts]))
     return playlists.take(np.setdiff1d(np.arange(len(playlists)), drawn)), task
+
+
+def learn(train: Playlists, facts: Items, chosen: dict[str, dict[str, Any]], n_seeds: int) -> Choice:
+    """The blend, from every playlist of train as models see it that were fitted without it (stacking, Wolpert 1992)."""
+    features, sizes, answers = [], [np.zeros(1, np.int64)], []
+    for fold in range(FOLDS):
+        rest, task = cut(train, n_seeds, fold)
+        if len(task.seeds):
+            fitted = fit(history(rest, facts), chosen)
+            pairs, columns = fitted.evidence(task, fitted.lists(task))
+            features.append(columns)
+            sizes.append(np.diff(pairs.ptr))
+            answers.append(task.held(pairs.query, pairs.item, len(facts)))
+            say(f"evidence of fold {fold + 1} of {FOLDS}: {len(columns):,} rows")
+    ptr = np.cumsum(np.concatenate(sizes))
+    return Choice().fit(np.concatenate(features), ptr, np.concatenate(answers))
 
 
 def read(args: argparse.Namespace) -> tuple[Playlists, Task, Items]:
@@ -317,16 +335,13 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     train, test, facts = read(args)
     n = len(facts)
     n_seeds = int(np.median(np.diff(test.seeds.ptr)))
-    rest, task = cut(train, n_seeds, np.random.default_rng(0))
+    rest, task = cut(train, n_seeds, 0)
     if not len(task.seeds) or not len(test.seeds):
         raise BadInput(f"playlists with more than {n_seeds} songs are needed in {args.train}, and seeds that are held out from")
     say(f"{len(train):,} playlists of {n:,} songs; {len(task.seeds):,} of them cut, {n_seeds} seeds")
     began = time.process_time()
-    past = history(rest, facts)
-    chosen = choose(past, task)
-    on_cut = fit(past, chosen)
-    pairs, features = on_cut.evidence(task, on_cut.lists(task))
-    choice = Choice().fit(features, pairs.ptr, task.held(pairs.query, pairs.item, n))
+    chosen = choose(history(rest, facts), task)
+    choice = learn(train, facts, chosen, n_seeds)
     choose_cpu = time.process_time() - began
     fitted = fit(history(train, facts), chosen)
     began = time.process_time()
