@@ -148,12 +148,13 @@ def test_agrees_with_counting_pair_by_pair(sessions: list[list[tuple[int, int]]]
         assert got == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
-def test_the_size_of_the_item_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_item_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     rng = np.random.default_rng(5)
     sessions = [[(int(i), 1) for i in rng.integers(0, 40, 12)] for _ in range(30)]
     whole = Cooccurrence(neighbours=5).fit(history(sessions, 40), RNG)
     monkeypatch.setattr(cooccurrence, "BLOCK", 7)
-    pieces = Cooccurrence(neighbours=5).fit(history(sessions, 40), RNG)
+    pieces = Cooccurrence(neighbours=5, threads=threads).fit(history(sessions, 40), RNG)
     for name, array in whole.arrays().items():
         assert np.array_equal(array, pieces.arrays()[name])
     assert np.diff(whole.ptr_).max() == 5
