@@ -62,7 +62,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: str = "90d"
     enough: Size = 1_000_000  # a window with fewer events widens until it has so many, or all
     holdout: str = "2d"
-    test_users: Count = 20_000
+    test_users: Count = 4000
     embedding_size: Count = 64
     epochs: Count = 8
     top_k: Count = 100

@@ -365,6 +365,7 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
         test_users=training.test_users,
         per_source=home.settings.radio.per_source,
         force=force,
+        workspace=home.path / "night",
     )
     days = {"window_days": chosen.length_ms / 86_400_000}
     plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))

@@ -278,6 +278,23 @@ def test_warm_start_begins_where_the_last_night_ended() -> None:
     assert other_size.warm is None
 
 
+def test_only_for_some_users_learns_the_same_and_lists_them_alone() -> None:
+    everyone = fitted()
+    board = checkerboard(40)
+    some = Als(embedding_size=4, epochs=12).only_for(np.array([3, 8], np.int32)).fit(board, np.random.default_rng(1))
+    full = Als(embedding_size=4, epochs=12).fit(board, np.random.default_rng(1))
+    assert np.array_equal(some.arrays()["users"], full.arrays()["users"])
+    assert np.array_equal(some.for_user(8, 5).items, full.for_user(8, 5).items)
+    assert len(some.for_user(4, 5)) == 0
+    assert len(everyone.for_user(4, 5)) == 5
+
+
+def test_before_the_first_fit_it_is_silent() -> None:
+    untrained = Als()
+    assert len(untrained.retrieve(query(0, [1], [1.0], seeds=[2]), 10)) == 0
+    assert len(untrained.for_user(0, 10)) == len(untrained.similar(0, 10)) == 0
+
+
 def test_old_signals_are_out_of_the_window() -> None:
     rows = [(0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 2, 1)]
     model = Als(embedding_size=2, epochs=2, window_days=90).fit(history(rows, 2, 3, [91, 1, 1, 89]), np.random.default_rng(0))

@@ -20,21 +20,28 @@ _SAMPLE = 1 << 20
 def choose_cut(history: History, *, test_ms: int, trained_to: int | None, least_users: int) -> int:
     """The moment (ms) from which on rows are held out.
 
-    The last test_ms of listening, or the last tenth of the rows if the log is so short that this is more than a fifth of
-    it. When the champion was trained to a later moment than that, and enough users have listened since, the cut moves
+    The last test_ms of listening; as many times that as it takes to see least_users listeners, but at most the last tenth of
+    the rows; that tenth as well if the log is so short that test_ms are more than a fifth of it. When the champion was trained to a later moment than that, and enough users have listened since, the cut moves
     there: the champion can then be judged as it is, on days that it has never seen.
     """
     if len(history) == 0:
         return history.now
     times = history.at[:: max(1, len(history) // _SAMPLE)]
     cut = int(history.at.max()) + 1 - test_ms // 1000
+    latest = int(np.partition(times, int(0.9 * len(times)))[int(0.9 * len(times))])
     if (times >= max(cut, 0)).mean() > LARGEST_TEST:
-        cut = int(np.partition(times, int(0.9 * len(times)))[int(0.9 * len(times))])
-    if trained_to is not None and trained_to > cut * 1000:
-        later = (history.at >= np.uint32(-(-trained_to // 1000))) & (history.signal > 0)
-        if len(np.unique(history.user[later])) >= least_users:
-            return trained_to
+        cut = latest
+    while cut > latest and _listeners_since(history, cut) < least_users:
+        cut = max(cut - test_ms // 1000, latest)
+    unseen = trained_to is not None and trained_to > cut * 1000
+    if trained_to is not None and unseen and _listeners_since(history, -(-trained_to // 1000)) >= least_users:
+        return trained_to
     return cut * 1000
+
+
+def _listeners_since(history: History, second: int) -> int:
+    """How many listeners wanted something from that second on."""
+    return len(np.unique(history.user[(history.at >= np.uint32(second)) & (history.signal > 0)]))
 
 
 def opponent_kind(

@@ -61,6 +61,14 @@ class Als:
         self.threads = threads
         self.progress = progress
         self.warm: Float32 | None = None
+        self._only: Int32 | None = None
+        self.items_ = np.zeros((0, embedding_size), np.float32)  # before the first fit nothing is known of anyone
+        self.mass_ = np.zeros(0, np.float32)
+
+    def only_for(self, users: Int32) -> Self:
+        """The next fit stores top lists of these users only; the vectors do not depend on it. Returns self."""
+        self._only = np.unique(users)
+        return self
 
     def warm_start(self, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
         """Begin the next fit from the user vectors of an earlier one; ids never change, so new users are new rows at the end.
@@ -126,6 +134,8 @@ class Als:
 
     def retrieve(self, query: Query, limit: int) -> Scored:
         """The night's list of the listener, or the best for the vector that fresh signals and seeds make of it."""
+        if not len(self.items_):
+            return Scored.none()
         evidence, fresh = self._evidence(query)
         if not fresh:
             return self.for_user(query.user, limit)
@@ -227,8 +237,11 @@ class Als:
     def _top_lists(self, users: Float32, items: Float32, mass: NDArray[np.generic]) -> Int32:
         """top_k of every user with evidence, a chunk at a time; MISSING for the others and where there are fewer items."""
         top = np.full((len(users), self.top_k), MISSING, np.int32)
+        wanted = np.asarray(mass, np.float64) > 0
+        if self._only is not None:
+            wanted &= np.isin(np.arange(len(users), dtype=np.int32), self._only)
         for begin in range(0, len(users), _USERS):
-            active = begin + np.flatnonzero(mass[begin : begin + _USERS])
+            active = begin + np.flatnonzero(wanted[begin : begin + _USERS])
             top[active] = top_k(users[active], items, self.top_k, self.threads)[0]
         return top
 
