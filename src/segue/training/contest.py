@@ -20,8 +20,9 @@ _SAMPLE = 1 << 20
 def choose_cut(history: History, *, test_ms: int, trained_to: int | None, least_users: int) -> int:
     """The moment (ms) from which on rows are held out.
 
-    The last test_ms of listening; as many times that as it takes to see least_users listeners, but at most the last tenth of
-    the rows; that tenth as well if the log is so short that test_ms are more than a fifth of it. When the champion was trained to a later moment than that, and enough users have listened since, the cut moves
+    The last test_ms of listening; as many times that as it takes to see least_users listeners, but at most the last tenth
+    of the rows; that tenth as well if the log is so short that test_ms are more than a fifth of it. When the champion was
+    trained to a later moment than that, and enough users have listened since, the cut moves
     there: the champion can then be judged as it is, on days that it has never seen.
     """
     if len(history) == 0:
