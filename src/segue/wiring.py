@@ -50,12 +50,12 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
 
 SOURCES: Mapping[str, str] = {
     "popular": "segue.candidates.popularity:Popularity",
-    "cooccurrence": "segue.candidates.cooccurrence:Cooccurrence",
-    "session_knn": "segue.candidates.session_knn:SessionKnn",
-    "als": "segue.candidates.als:Als",
-    "user_knn": "segue.candidates.user_knn:UserKnn",
     "artist": "segue.candidates.artist:Artist",
+    "cooccurrence": "segue.candidates.cooccurrence:Cooccurrence",
+    "als": "segue.candidates.als:Als",
     "fresh": "segue.candidates.fresh:Fresh",
+    "session_knn": "segue.candidates.session_knn:SessionKnn",
+    "user_knn": "segue.candidates.user_knn:UserKnn",
 }
 """The sources of the radio, the cheapest and surest first: the deadline takes from the end."""
 

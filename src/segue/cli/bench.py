@@ -9,7 +9,6 @@ from typing import Any
 from segue.cli.output import OUT, add_json, print_json
 
 BENCHMARKS: dict[str, str] = {
-    "topn": "segue.benchmarks.topn",
     "next": "segue.benchmarks.next_item",
     "continuation": "segue.benchmarks.continuation",
     "als": "segue.benchmarks.als",
@@ -19,6 +18,7 @@ BENCHMARKS: dict[str, str] = {
     "crash": "segue.benchmarks.crash",
     "night": "segue.benchmarks.night",
     "import": "segue.benchmarks.import_",
+    "sources": "segue.benchmarks.sources",
 }
 
 

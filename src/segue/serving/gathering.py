@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from segue.core.evidence import union
 from segue.core.stages import CandidateSource
 from segue.core.types import Candidates, Query, Scored
 
@@ -51,7 +50,9 @@ class Gatherer:
         self._pool.submit(self._ask, this, awake, query, limit)
         if not this.done.wait(budget_s):
             self._give_up(this, awake)
-        return merge([source.name for source in awake], list(this.answers))
+        return union(
+            [source.name for source in awake], [Scored.none() if answer is None else answer for answer in this.answers]
+        )
 
     def _ask(self, this: _Round, sources: Sequence[CandidateSource], query: Query, limit: int) -> None:
         for place, source in enumerate(sources):
@@ -80,15 +81,3 @@ class Gatherer:
     def close(self) -> None:
         """Let the workers go; one that hangs is not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def merge(names: Sequence[str], answers: Sequence[Scored | None]) -> Candidates:
-    """The union of the answers: items ascending, one column of evidence a source, NaN where it is silent."""
-    given = [(column, answer) for column, answer in enumerate(answers) if answer is not None and len(answer)]
-    if not given:
-        return Candidates(np.zeros(0, np.int32), np.zeros((0, len(names)), np.float32), tuple(names))
-    items, rows = np.unique(np.concatenate([answer.items for _, answer in given]), return_inverse=True)
-    evidence = np.full((len(items), len(names)), np.nan, np.float32)
-    columns = np.repeat([column for column, _ in given], [len(answer) for _, answer in given])
-    evidence[rows, columns] = np.concatenate([answer.scores for _, answer in given])
-    return Candidates(items.astype(np.int32, copy=False), evidence, tuple(names))

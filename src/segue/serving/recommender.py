@@ -12,11 +12,12 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.evidence import union
 from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
 from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Items, Query, Recent, Scored, Slate
 from segue.serving.explanations import Explainer, loudest
-from segue.serving.gathering import Count, Gatherer, Timed, merge
+from segue.serving.gathering import Count, Gatherer, Timed
 
 IMPERSONAL = frozenset({"popular", "fresh"})
 """Sources whose evidence alone does not make an answer personal."""
@@ -91,7 +92,7 @@ class Recommender:
     def try_out(self, query: Query, model: Model) -> Exposure | None:
         """The answer of a model that does not serve yet, without a deadline: raises what the stages raise."""
         answers = [source.retrieve(query, self.per_source) for source in model.sources]
-        candidates = self._filtered(query, merge([source.name for source in model.sources], answers))
+        candidates = self._filtered(query, union([source.name for source in model.sources], answers))
         if not len(candidates):
             return None
         rows = model.rows(query, candidates)
@@ -135,9 +136,9 @@ class Recommender:
     def _filled_up(self, query: Query, candidates: Candidates) -> Candidates:
         """Few are left: what is popular joins them, as deep as it takes, so that the slate gets its length."""
         wide = self._state.popular(query.context.region, query.context.age_band, query.context.hour_of_week, 20 * query.limit)
-        more = self._filtered(query, merge(["popular"], [wide]))
+        more = self._filtered(query, union(["popular"], [wide]))
         if len(more) < query.limit:
-            more = self._filtered(query, merge(["popular"], [anything(self._catalogue.facts, query, 500)]))
+            more = self._filtered(query, union(["popular"], [anything(self._catalogue.facts, query, 500)]))
         more = more.keep(~np.isin(more.items, candidates.items))
         sources = candidates.sources if "popular" in candidates.sources else (*candidates.sources, "popular")
         evidence = np.full((len(candidates) + len(more), len(sources)), np.nan, np.float32)
@@ -170,7 +171,7 @@ class Recommender:
 
     def _simple(self, query: Query, model: Model, rung: str, answer: Scored) -> Exposure | None:
         """A slate from one list: no features and no ranker that could fail again."""
-        candidates = self._filtered(query, merge([rung], [answer]))
+        candidates = self._filtered(query, union([rung], [answer]))
         if not len(candidates):
             return None
         return self._exposure(query, model, candidates, rung, candidates.evidence[:, 0])
