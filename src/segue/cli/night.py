@@ -57,7 +57,8 @@ def show(report: NightReport) -> None:
     if models:
         users = report.figures[0].users
         rows = [(model, *(cells.get((model, metric), "") for metric in metrics)) for model in models]
-        print_table(f"on the held-out days, {users:,} listeners, 95 % intervals", ("", *metrics), rows)
+        people = f"{users:,} listener" + ("s" if users != 1 else "")
+        print_table(f"on the held-out days, {people}, 95 % intervals", ("", *metrics), rows)
     phases = [(p.name, p.wall_s, p.cpu_s, p.peak_rss_mb) for p in report.phases]
     print_table("what it cost", ("phase", "wall s", "CPU s", "peak MB"), phases)
     for note in (report.ranker_reason, *report.notes):
