@@ -11,6 +11,7 @@ from segue.cli.output import OUT, add_json, print_json
 BENCHMARKS: dict[str, str] = {
     "next": "segue.benchmarks.next_item",
     "continuation": "segue.benchmarks.continuation",
+    "topn": "segue.benchmarks.topn",
     "als": "segue.benchmarks.als",
     "topk": "segue.benchmarks.topk",
     "serve": "segue.benchmarks.serve",

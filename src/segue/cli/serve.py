@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from segue import wiring
 from segue.cli.output import ERR
@@ -57,7 +58,9 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         shown = "localhost" if _loopback(host) else host
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
-            asyncio.run(_serve(application, listener))
+            sys.setswitchinterval(0.001)  # the writer and the sources must not wait 5 ms for their turn
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(application, listener))
         finally:
             for end in ends:
                 end.set()
@@ -67,8 +70,8 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
 
 async def _serve(application: Any, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        application, log_level="warning", access_log=False, http="httptools", loop="uvloop", lifespan="off",
-        timeout_graceful_shutdown=5, backlog=1024,
+        application, log_level="warning", access_log=False, http="httptools", lifespan="off", proxy_headers=False,
+        server_header=False, timeout_graceful_shutdown=5, backlog=1024,
     )  # fmt: skip
     server = uvicorn.Server(config)
     await server.serve(sockets=[listener])

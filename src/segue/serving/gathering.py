@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from segue.core.evidence import union
 from segue.core.stages import CandidateSource
@@ -18,44 +17,62 @@ Timed = Callable[[str, float], None]
 """timed(source, seconds): what each source took."""
 
 
-@dataclass
-class _Round:
-    """What has come in for one request so far; the asking thread writes, the waiting thread reads."""
+class Round:
+    """What has come in for one request so far: a worker writes, whoever waits for `done` reads."""
 
-    answers: list[Scored | None]
-    done: threading.Event = field(default_factory=threading.Event)
-    asked: int = 0  # sources that have answered or failed
+    def __init__(self, sources: Sequence[CandidateSource]) -> None:
+        self.sources = sources
+        self.answers: list[Scored | None] = [None] * len(sources)
+        self.asked = 0  # sources that have answered or failed
+        self.given_up = False
+        self.done: Future[None] = Future()
+
+    def candidates(self) -> Candidates:
+        """The union of what has come in."""
+        answers = [Scored.none() if answer is None else answer for answer in self.answers]
+        return union([source.name for source in self.sources], answers)
 
 
 class Gatherer:
-    """Runs the sources of a request in one worker thread, in order, and takes what has come in by the deadline.
+    """Runs the sources of a request in one worker thread, in order; whoever asked takes what has come in by the deadline.
 
-    The hand-over costs some 50 us and buys a hard limit: a source that hangs cannot hold the request. Until it returns it
-    is left out of further requests, so that at most one worker hangs for each source.
+    The hand-over costs some 50 us and buys a hard limit: a source that hangs cannot hold the request, and a server goes on
+    reading and ranking other requests meanwhile. Until it returns, a hanging source is left out of further requests, so that
+    at most one worker hangs for each. Hanging is remembered of the source itself: a new model's source of the same name is
+    asked again.
     """
 
     def __init__(self, count: Count, timed: Timed, workers: int = 16) -> None:
         self._count, self._timed = count, timed
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sources")
         self._lock = threading.Lock()
-        self._hanging: set[str] = set()
+        self._hanging: set[int] = set()
 
-    def gather(self, sources: Sequence[CandidateSource], query: Query, limit: int, budget_s: float) -> Candidates:
-        """The union of what the sources offer within budget_s seconds."""
-        awake = [source for source in sources if source.name not in self._hanging]
-        for source in sources:
-            if source.name in self._hanging:
-                self._count("source_hanging", source.name)
-        this = _Round([None] * len(awake))
-        self._pool.submit(self._ask, this, awake, query, limit)
-        if not this.done.wait(budget_s):
-            self._give_up(this, awake)
-        return union(
-            [source.name for source in awake], [Scored.none() if answer is None else answer for answer in this.answers]
-        )
+    def ask(self, sources: Sequence[CandidateSource], query: Query, limit: int) -> Round:
+        """Begin; wait for `done` of what comes back, then `take` it."""
+        awake = sources
+        if self._hanging:
+            awake = [source for source in sources if id(source) not in self._hanging]
+            for source in sources:
+                if id(source) in self._hanging:
+                    self._count("source_hanging", source.name)
+        this = Round(awake)
+        self._pool.submit(self._run, this, query, limit)
+        return this
 
-    def _ask(self, this: _Round, sources: Sequence[CandidateSource], query: Query, limit: int) -> None:
-        for place, source in enumerate(sources):
+    def take(self, this: Round) -> Candidates:
+        """What has come in by now; sources that have not answered are given up and counted as late."""
+        with self._lock:
+            late = this.asked
+            if late < len(this.sources):
+                this.given_up = True
+                self._hanging.add(id(this.sources[late]))
+        for source in this.sources[late:]:
+            self._count("source_late", source.name)
+        return this.candidates()
+
+    def _run(self, this: Round, query: Query, limit: int) -> None:
+        for place, source in enumerate(this.sources):
             started = time.perf_counter()
             try:
                 this.answers[place] = source.retrieve(query, limit)
@@ -64,19 +81,10 @@ class Gatherer:
             self._timed(source.name, time.perf_counter() - started)
             with self._lock:
                 this.asked = place + 1
-                self._hanging.discard(source.name)
-            if this.done.is_set():  # the request went on without us: the rest is not wanted any more
-                return
-        this.done.set()
-
-    def _give_up(self, this: _Round, sources: Sequence[CandidateSource]) -> None:
-        with self._lock:
-            late = this.asked
-            if late < len(sources):
-                self._hanging.add(sources[late].name)
-            this.done.set()
-        for source in sources[late:]:
-            self._count("source_late", source.name)
+                self._hanging.discard(id(source))
+                if this.given_up:  # the request went on without us: the rest is not wanted any more
+                    break
+        this.done.set_result(None)
 
     def close(self) -> None:
         """Let the workers go; one that hangs is not waited for."""

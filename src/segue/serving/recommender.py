@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -17,7 +18,7 @@ from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
 from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Items, Query, Recent, Scored, Slate
 from segue.serving.explanations import Explainer, loudest
-from segue.serving.gathering import Count, Gatherer, Timed
+from segue.serving.gathering import Count, Gatherer, Round, Timed
 
 IMPERSONAL = frozenset({"popular", "fresh"})
 """Sources whose evidence alone does not make an answer personal."""
@@ -55,6 +56,16 @@ class Stages:
     reranker: Reranker
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request under way."""
+
+    query: Query
+    model: Model
+    round: Round
+    began: float  # time.perf_counter()
+
+
 class Recommender:
     """Answers every query with a slate of playable songs, on the highest rung that holds.
 
@@ -79,7 +90,8 @@ class Recommender:
         self.model = model
         self._stages, self._catalogue, self._state, self._count = stages, catalogue, state, count
         self._key = key
-        self.per_source, self._budget_s = per_source, deadline_ms * GATHER_SHARE / 1000
+        self.per_source, self._deadline_s = per_source, deadline_ms / 1000
+        self.budget_s = deadline_ms / 1000 * GATHER_SHARE
         self._gatherer = Gatherer(count, timed)
         self._explainer = Explainer(catalogue)
         self._last: OrderedDict[int, tuple[NDArray[np.int32], Float32]] = OrderedDict()
@@ -104,22 +116,45 @@ class Recommender:
 
     def recommend(self, query: Query) -> Exposure:
         """The slate for a query and the features behind it; raises for nothing that a stage may do."""
-        model, started = self.model, time.perf_counter()
-        for rung in (self._personal, self._cached, self._regional, self._global):
-            try:
-                exposure = rung(query, model)
-            except Exception as error:
-                self._count("rung_failed", f"{rung.__name__[1:]}:{type(error).__name__}")
-                continue
-            if exposure is not None:
-                self._count("rung", exposure.slate.rung)
-                self._count("late", exposure.slate.rung) if time.perf_counter() - started > 2 * self._budget_s else None
-                return exposure
-        self._count("rung", "empty")
-        return self._exposure(query, model, Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), ()), "global")
+        asked = self.ask(query)
+        with suppress(TimeoutError):
+            asked.round.done.result(self.budget_s)
+        return self.finish(asked)
 
-    def _personal(self, query: Query, model: Model) -> Exposure | None:
-        candidates = self._gatherer.gather(model.sources, asked_of(query), self.per_source, self._budget_s)
+    def ask(self, query: Query) -> Asked:
+        """Begin: the sources are asked in a thread of their own. A server waits for `round.done`, then calls finish."""
+        model = self.model
+        return Asked(query, model, self._gatherer.ask(model.sources, asked_of(query), self.per_source), time.perf_counter())
+
+    def finish(self, asked: Asked) -> Exposure:
+        """The slate from what the sources have said by now, on the highest rung that holds."""
+        query, model = asked.query, asked.model
+        exposure = None
+        for rung, name in (
+            (self._personal, "personal"),
+            (self._cached, "cached"),
+            (self._regional, "regional"),
+            (self._global, "global"),
+        ):
+            try:
+                exposure = rung(asked)
+            except Exception as error:
+                self._count("rung_failed", f"{name}:{type(error).__name__}")
+            if exposure is not None:
+                break
+        if exposure is None:
+            nothing = Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), ())
+            exposure = self._exposure(query, model, nothing, "global")
+        self._count("rung", exposure.slate.rung if len(exposure.slate.items) else "empty")
+        if time.perf_counter() - asked.began > self._deadline_s:
+            self._count("late", exposure.slate.rung)
+        return exposure
+
+    def _personal(self, asked: Asked) -> Exposure | None:
+        query, model = asked.query, asked.model
+        candidates = self._gatherer.take(asked.round)
+        if time.perf_counter() - asked.began > self._deadline_s:
+            return None
         candidates = self._filtered(query, candidates)
         if query.seeds:
             candidates = on_topic(candidates, query.limit)
@@ -130,7 +165,8 @@ class Recommender:
         rows = model.rows(query, candidates)
         scores = model.ranker.score(query, candidates, rows)
         exposure = self._exposure(query, model, candidates, "personal", scores, rows)
-        self._remember(query.user, candidates.items, scores)
+        if not query.seeds:
+            self._remember(query.user, candidates.items, scores)
         return exposure
 
     def _filled_up(self, query: Query, candidates: Candidates) -> Candidates:
@@ -150,31 +186,30 @@ class Recommender:
         order = np.argsort(items, kind="stable")
         return Candidates(items[order], evidence[order], sources)
 
-    def _cached(self, query: Query, model: Model) -> Exposure | None:
+    def _cached(self, asked: Asked) -> Exposure | None:
         with self._last_lock:
-            kept = self._last.get(query.user)
-        return self._simple(query, model, "cached", Scored(*kept)) if kept else None
+            kept = self._last.get(asked.query.user)
+        return self._simple(asked, "cached", Scored(*kept)) if kept else None
 
-    def _regional(self, query: Query, model: Model) -> Exposure | None:
-        if query.context.region == MISSING:
+    def _regional(self, asked: Asked) -> Exposure | None:
+        context = asked.query.context
+        if context.region == MISSING:
             return None
-        context = query.context
-        return self._simple(
-            query, model, "regional", self._state.popular(context.region, context.age_band, context.hour_of_week, 500)
+        popular = self._state.popular(context.region, context.age_band, context.hour_of_week, 500)
+        return self._simple(asked, "regional", popular)
+
+    def _global(self, asked: Asked) -> Exposure | None:
+        answer = self._state.popular(MISSING, MISSING, asked.query.context.hour_of_week, 500)
+        return self._simple(asked, "global", answer) or self._simple(
+            asked, "global", anything(self._catalogue.facts, asked.query, 500)
         )
 
-    def _global(self, query: Query, model: Model) -> Exposure | None:
-        answer = self._state.popular(MISSING, MISSING, query.context.hour_of_week, 500)
-        return self._simple(query, model, "global", answer) or self._simple(
-            query, model, "global", anything(self._catalogue.facts, query, 500)
-        )
-
-    def _simple(self, query: Query, model: Model, rung: str, answer: Scored) -> Exposure | None:
+    def _simple(self, asked: Asked, rung: str, answer: Scored) -> Exposure | None:
         """A slate from one list: no features and no ranker that could fail again."""
-        candidates = self._filtered(query, union([rung], [answer]))
+        candidates = self._filtered(asked.query, union([rung], [answer]))
         if not len(candidates):
             return None
-        return self._exposure(query, model, candidates, rung, candidates.evidence[:, 0])
+        return self._exposure(asked.query, asked.model, candidates, rung, candidates.evidence[:, 0])
 
     def _filtered(self, query: Query, candidates: Candidates) -> Candidates:
         for rule in self._stages.filters:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -13,7 +15,7 @@ from starlette.responses import Response
 
 from segue import __version__
 from segue.core.clock import hour_of_week, parse_time
-from segue.core.errors import BadInput, NotFound
+from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.hashing import request_text
 from segue.core.ports import CONFLICT, DUPLICATE
 from segue.core.records import AGE_BANDS
@@ -122,7 +124,9 @@ async def post_recommendations(request: Request) -> Response:
     service = service_of(request)
     wanted = decoded(await body_of(request), RecommendIn)
     query, warnings = service.maker.make(wanted, service.now(), service.request_id())
-    exposure = service.recommender.recommend(query)
+    asked = service.recommender.ask(query)
+    await _settled(asked.round.done, service.recommender.budget_s)
+    exposure = service.recommender.finish(asked)
     if len(exposure.slate.items):
         await _logged(service, exposure)
     else:
@@ -130,12 +134,40 @@ async def post_recommendations(request: Request) -> Response:
     return answer(slate_json(service, exposure, warnings))
 
 
+async def _settled(done: Future[None], seconds: float) -> None:
+    """Wait for a future of another thread, at most so long; cheaper than wait_for around wrap_future."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def answered(_: object) -> None:
+        with suppress(RuntimeError):  # the loop ended first
+            loop.call_soon_threadsafe(wake)
+
+    done.add_done_callback(answered)
+    late = loop.call_later(seconds, wake)
+    await waiter
+    late.cancel()
+
+
 async def _logged(service: Service, exposure: Exposure) -> None:
     try:
-        written = asyncio.wrap_future(service.writer.submit_exposure(exposure))
-        await asyncio.wait_for(asyncio.shield(written), service.exposure_wait_s)
-    except Exception as error:
-        service.counters.count("exposure_lost", type(error).__name__)
+        written = service.writer.submit_exposure(exposure)
+    except NotReady:
+        service.counters.count("exposure_lost", "queue full")
+        return
+
+    def judged(done: Future[None]) -> None:
+        if done.exception() is not None:
+            service.counters.count("exposure_lost", "not written")
+
+    written.add_done_callback(judged)
+    await _settled(written, service.exposure_wait_s)
+    if not written.done():
+        service.counters.count("exposure_late", "answered first")
 
 
 def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dict[str, object]:

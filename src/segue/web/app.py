@@ -101,12 +101,14 @@ class Gate:
                 status = message["status"]
             await send(message)
 
-        if self._keys and not self._allowed(scope):
-            await problem(401, "expected a key in X-API-Key or Authorization: Bearer")(scope, receive, watched)
-        else:
-            await self._app(scope, receive, watched)
-        route = scope.get("route")
-        self._counters.observe(getattr(route, "path", "other"), status, time.perf_counter() - started)
+        try:
+            if self._keys and not self._allowed(scope):
+                await problem(401, "expected a key in X-API-Key or Authorization: Bearer")(scope, receive, watched)
+            else:
+                await self._app(scope, receive, watched)
+        finally:
+            route = scope.get("route")
+            self._counters.observe(getattr(route, "path", "other"), status, time.perf_counter() - started)
 
     def _allowed(self, scope: Scope) -> bool:
         if scope["path"] in OPEN or scope["path"].startswith("/static/"):
