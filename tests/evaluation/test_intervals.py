@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segue.evaluation.intervals import bootstrap, paired
+from segue.evaluation.intervals import bootstrap, bootstrap_all, paired
 
 
 def test_width_matches_theory() -> None:
@@ -52,3 +52,28 @@ def test_many_rounds_in_blocks() -> None:
     got = bootstrap(values, np.random.default_rng(5), rounds=1200)
     assert got.low < 4.5 < got.high
     assert got.high - got.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(2000), rel=0.1)
+
+
+def test_all_columns_at_once_are_each_as_alone() -> None:
+    rng = np.random.default_rng(6)
+    table = np.column_stack([rng.random(400), rng.normal(3, 2, 400), np.full(400, np.nan)])
+    table[::3, 1] = np.nan
+    got = bootstrap_all(table, np.random.default_rng(0), rounds=4000)
+    for column in (0, 1):
+        one = bootstrap(table[:, column], np.random.default_rng(1), rounds=4000)
+        assert got[column].mean == pytest.approx(one.mean, abs=1e-12)
+        assert got[column].n == one.n
+        width = one.high - one.low
+        assert got[column].low == pytest.approx(one.low, abs=0.1 * width)
+        assert got[column].high == pytest.approx(one.high, abs=0.1 * width)
+    assert got[2].n == 0
+    assert np.isnan(got[2].mean)
+    assert bootstrap_all(np.zeros((0, 2)), rng)[1].n == 0
+
+
+def test_columns_share_their_draws() -> None:
+    """A column and its double have the same interval, doubled."""
+    values = np.random.default_rng(8).random(50)
+    one, two = bootstrap_all(np.column_stack([values, 2 * values]), np.random.default_rng(0))
+    assert two.low == pytest.approx(2 * one.low)
+    assert two.high == pytest.approx(2 * one.high)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.evaluation.ranking import per_list
+from segue.evaluation import calibration
+from segue.evaluation.ranking import METRICS, at_cutoffs, auc, per_list, r_precision
 
 
 def csr(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +25,73 @@ def test_known_answers() -> None:
     assert got.ndcg[:3] == pytest.approx([(1 / math.log2(3) + 0.5) / ideal, 1.0, 0.0])
     assert got.hit[:3] == pytest.approx([1, 1, 0])
     assert got.mrr[:3] == pytest.approx([0.5, 1.0, 0.0])
-    assert all(np.isnan(x[3]) for x in (got.recall, got.ndcg, got.hit, got.mrr))
+    assert got.precision[:3] == pytest.approx([2 / 3, 1 / 3, 0.0])
+    assert got.f1[:3] == pytest.approx([2 * (2 / 3) * 0.5 / (2 / 3 + 0.5), 0.5, 0.0])
+    assert got.map[:3] == pytest.approx([(1 / 2 + 2 / 3) / 4, 1.0, 0.0])
+    assert got.mar[:3] == pytest.approx([(0 + 1 / 4 + 2 / 4) / 3, 1.0, 0.0])
+    assert all(np.isnan(getattr(got, metric)[3]) for metric in METRICS)
+
+
+def test_places_beyond_a_short_list_are_misses() -> None:
+    ptr, relevant = csr([[7, 8]])
+    got = per_list(np.array([[7]], np.int32), ptr, relevant, 4)
+    assert (got.precision[0], got.recall[0], got.map[0]) == (0.25, 0.5, 0.5)
+    assert got.mar[0] == pytest.approx(0.5), "half is found at the first place and stays found"
+
+
+def test_r_precision_looks_at_as_many_places_as_are_relevant() -> None:
+    ptr, relevant = csr([[1, 2, 3], [5], [1, 2, 3, 4], []])
+    ranked = np.array([[1, 9, 2, 3], [9, 5, -1, -1], [1, -1, -1, -1], [1, 2, 3, 4]], np.int32)
+    assert r_precision(ranked, ptr, relevant)[:3] == pytest.approx([2 / 3, 0.0, 0.25])
+    assert np.isnan(r_precision(ranked, ptr, relevant)[3])
+
+
+def test_auc_known_answers() -> None:
+    ptr, relevant = csr([[0, 1], [0, 1], [0], [3], []])
+    ranked = np.array([[0, 5, 1], [4, 5, -1], [0, 1, 2], [-1, -1, -1], [0, 1, 2]], np.int32)
+    got = auc(ranked, ptr, relevant, 6)
+    # list 1: 0 above all 4 others, 1 above all but the 5; list 2: two misses on top, the last 2 x 2 pairs count half
+    assert got[:4] == pytest.approx([7 / 8, (2 * 2 / 2) / 8, 1.0, 0.5])
+    assert np.isnan(got[4])
+    assert np.isnan(auc(np.array([[2, 0]], np.int32), *csr([[0, 1, 2]]), 3)[0]), "nothing that is not relevant"
+
+
+def test_auc_of_a_whole_order_is_that_of_its_scores() -> None:
+    rng = np.random.default_rng(3)
+    ranked = np.array([rng.permutation(40) for _ in range(20)], np.int32)
+    wanted = [rng.choice(40, rng.integers(1, 39), replace=False).tolist() for _ in range(20)]
+    got = auc(ranked, *csr(wanted), 40)
+    for row, want in enumerate(wanted):
+        scores = np.empty(40)
+        scores[ranked[row]] = -np.arange(40)
+        assert got[row] == pytest.approx(calibration.auc(scores, np.isin(np.arange(40), want)), abs=1e-12)
+
+
+def test_auc_of_a_cut_list_counts_what_is_behind_it_half() -> None:
+    """The mean over all orders of what the list leaves out."""
+    rng = np.random.default_rng(4)
+    top, want = rng.permutation(30)[:8].astype(np.int32), rng.choice(30, 9, replace=False).tolist()
+    rest = np.setdiff1d(np.arange(30), top)
+    scores = np.concatenate([-np.arange(8.0), np.full(len(rest), -100.0)])
+    truth = np.isin(np.concatenate([top, rest]), want)
+    assert auc(top[None], *csr([want]), 30)[0] == pytest.approx(calibration.auc(scores, truth), abs=1e-12)
+
+
+def test_auc_refuses_more_misses_than_items() -> None:
+    with pytest.raises(ValueError, match="more items"):
+        auc(np.array([[1, 2, 3]], np.int32), *csr([[0]]), 3)
+
+
+def test_several_cutoffs_are_each_as_alone() -> None:
+    rng = np.random.default_rng(1)
+    ranked = np.array([rng.permutation(50)[:20] for _ in range(30)], np.int32)
+    ptr, relevant = csr([rng.choice(50, rng.integers(0, 12), replace=False).tolist() for _ in range(30)])
+    got = at_cutoffs(ranked, ptr, relevant, (20, 5, 33))
+    assert len(got) == 3 * len(METRICS)
+    for k in (5, 20, 33):
+        alone = per_list(ranked, ptr, relevant, k)
+        for metric in METRICS:
+            assert np.array_equal(got[f"{metric}@{k}"], getattr(alone, metric), equal_nan=True)
 
 
 def test_k_cuts_the_list_and_the_ideal() -> None:
@@ -85,4 +152,10 @@ def test_agrees_with_a_naive_loop(rows: list[tuple[list[int], list[int]]], k: in
         assert got.recall[row] == pytest.approx(sum(gains) / len(want))
         assert got.ndcg[row] == pytest.approx(sum(g / math.log2(p + 2) for p, g in enumerate(gains)) / ideal)
         assert got.hit[row] == float(any(gains))
+        precision, recall = sum(gains) / k, sum(gains) / len(want)
+        assert got.precision[row] == pytest.approx(precision)
+        assert got.f1[row] == pytest.approx(2 * precision * recall / (precision + recall) if any(gains) else 0.0)
+        at_hits = [sum(gains[: p + 1]) / (p + 1) for p, g in enumerate(gains) if g]
+        assert got.map[row] == pytest.approx(sum(at_hits) / len(want))
+        assert got.mar[row] == pytest.approx(np.mean([sum(gains[: p + 1]) / len(want) for p in range(k)]))
         assert got.mrr[row] == pytest.approx(1 / (gains.index(1.0) + 1) if any(gains) else 0.0)

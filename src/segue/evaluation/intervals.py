@@ -40,6 +40,39 @@ def bootstrap(values: NDArray[np.floating], rng: np.random.Generator, *, level: 
     return Interval(float(known.mean()), float(low), float(high), n)
 
 
+def bootstrap_all(
+    table: NDArray[np.floating], rng: np.random.Generator, *, level: float = 0.95, rounds: int = 1000
+) -> list[Interval]:
+    """bootstrap of every column of (n, c) values over the same draws of the n users: one product of matrices for all.
+
+    NaN is left out column by column; a draw in which a column has no value at all is left out of its quantiles.
+    """
+    values = np.asarray(table, np.float64)
+    n, columns = values.shape
+    if n == 0:
+        return [Interval(np.nan, np.nan, np.nan, 0)] * columns
+    known = ~np.isnan(values)
+    both = np.concatenate((np.where(known, values, 0.0), known.astype(np.float64)), axis=1)
+    means = np.empty((rounds, columns))
+    step = max(1, _BLOCK // n)
+    for start in range(0, rounds, step):
+        stop = min(start + step, rounds)
+        drawn = rng.integers(0, n, (stop - start, n)) + n * np.arange(stop - start)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=n * (stop - start)).reshape(-1, n).astype(np.float64)
+        sums = times @ both
+        with np.errstate(invalid="ignore"):
+            means[start:stop] = sums[:, :columns] / sums[:, columns:]
+    return [_interval(values[known[:, c], c], means[:, c], level) for c in range(columns)]
+
+
+def _interval(values: Float64, means: Float64, level: float) -> Interval:
+    """The mean of values and the quantiles of the means of their draws."""
+    if len(values) == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    low, high = np.quantile(means[~np.isnan(means)], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
 def paired(
     ours: NDArray[np.floating],
     theirs: NDArray[np.floating],
