@@ -169,3 +169,17 @@ def best_k(scores: Float32, k: int) -> tuple[Int32, Float32]:
         _offer(scores, np.arange(len(scores), dtype=np.int32), ids[0], best[0])
         _sort_heaps(ids, best)
     return ids[0], best[0]
+
+
+def best_rows(scores: Float32, k: int) -> tuple[Int32, Float32]:
+    """The k largest of each row of scores, (m, n), C order, no NaN: (ids, scores), best first, equal ones by smaller id.
+
+    -inf is never offered: where fewer than k are left, ids are MISSING and scores -inf.
+    """
+    ids, best = np.full((len(scores), k), MISSING, np.int32), np.full((len(scores), k), -np.inf, np.float32)
+    if k and scores.size:
+        names = np.arange(scores.shape[1], dtype=np.int32)
+        _offer_block(scores, names, np.arange(len(scores)), ids, best)
+        _sort_heaps(ids, best)
+        ids[best == -np.inf] = MISSING
+    return ids, best
