@@ -67,6 +67,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Count = 8
     top_k: Count = 100
     threads: Size = 0  # 0 = all cores
+    keep: Count = 5  # models kept on disk; the ones that aliases point at are always kept
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segue import config
 from segue.catalogue.works import work_key
-from segue.core.errors import BadConfig, NotFound, NotReady
+from segue.core.errors import BadConfig, NotReady, SegueError
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
@@ -33,7 +33,7 @@ from segue.reranking.radio import Radio
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.training import nightly
-from segue.training.registry import Bundle, Registry, features_of, ranker_of
+from segue.training.registry import BUNDLE, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
 from segue.training.report import NightReport, Progress
 from segue.training.window import Window, choose
 from segue.web.service import Service
@@ -63,8 +63,6 @@ RANKERS: Mapping[str, str] = {
     "blend": "segue.ranking.blend:Blend",
     "logistic": "segue.ranking.logistic:Logistic",
 }
-
-SIMILAR: Mapping[str, tuple[str, ...]] = {"sound": ("sound",), "listeners": ("als", "cooccurrence")}
 
 
 class NoCounts:
@@ -203,19 +201,33 @@ class Home:
 
     def model(self) -> Model:
         """The champion, live counts beneath it; before the first night its sources have nothing to say."""
-        version = self.registry().version()
-        bundle = self.registry().open(version) if version else None
+        bundle, ranker = self._bundle()
         sources = [self._source(name, factory, bundle) for name, factory in self.factories(live=True).items()]
         if bundle is None:
-            return Model(tuple(sources), named(RANKERS, "blend", "ranker")())
+            return Model(tuple(sources), ranker)
         features = features_of(bundle)
         return Model(
             tuple(sources),
-            ranker_of(bundle, self.rankers()),
+            ranker,
             versions={"bundle": bundle.version},
             rows=partial(self._rows, features),
             feature_names=features.names,
         )
+
+    def _bundle(self) -> tuple[Bundle | None, Ranker]:
+        """The champion, else the one before it, else none: a damaged model must not keep a server from answering."""
+        registry = self.registry()
+        for alias in (CHAMPION, PREVIOUS):
+            version = registry.version(alias)
+            if version is None:
+                continue
+            try:
+                bundle = registry.open(version)
+                return bundle, ranker_of(bundle, self.rankers())
+            except (SegueError, KeyError, TypeError, ValueError) as error:
+                logger.warning("the %s %s cannot be served (%s); `segue train` makes a new one", alias, version, error)
+        plain: Ranker = named(RANKERS, "blend", "ranker")()
+        return None, plain
 
     @staticmethod
     def _source(name: str, factory: Callable[..., Any], bundle: Bundle | None) -> CandidateSource:
@@ -246,7 +258,6 @@ class Home:
     def recommender(self, counters: Counters | None = None) -> Recommender:
         """One request, top to bottom."""
         radio, counters = self.settings.radio, counters or Counters()
-        count = counters.count
         filters = (
             rules.playable(self.facts),
             rules.excluded(self.facts),
@@ -269,7 +280,7 @@ class Home:
             self.catalogue,
             self.state,
             key=secret(self.path),
-            count=lambda event, label: count(event, label),
+            count=counters.count,
             timed=counters.source,
             per_source=radio.per_source,
             deadline_ms=self.settings.server.deadline_ms,
@@ -371,17 +382,5 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
     plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
     recipe = nightly.Recipe(home.factories(live=False, **days), plain, learned)
     report = nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=chosen.now, progress=progress)
+    home.artifacts.prune(BUNDLE, training.keep)
     return report if chosen.note is None else msgspec.structs.replace(report, notes=[chosen.note, *report.notes])
-
-
-def similar(model: Model, by: str, item: int, limit: int) -> Scored:
-    """Neighbours of an item from the first source that has any."""
-    sources = {source.name: source for source in model.sources}
-    for name in SIMILAR[by]:
-        near = getattr(sources.get(name), "similar", None)
-        if near is not None and len(found := near(item, limit)):
-            answer: Scored = found
-            return answer
-    if by == "sound":
-        raise NotFound("no sound vectors in this home: this build has no sound encoder yet")
-    return Scored.none()

@@ -74,3 +74,15 @@ def test_a_tag_radio_does_not_leave_its_tag() -> None:
     world = facts(list(range(60)), tags=[[0]] * 30 + [[1]] * 30)
     q = query(recent=recent((0, -1.0), (1, -1.0)), seeds=Seeds(tags=np.array([0], np.int32)))
     assert kept(rules.turned_away(lambda: world), q, 60) == list(range(2, 60))
+
+
+def test_a_session_without_a_name_remembers_more_than_the_recent_plays() -> None:
+    world = facts([0, 1, 2])
+
+    class Remembers(DictState):
+        def heard(self, user: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            last = {0: 999_500, 1: 10, 2: 0}  # song 0 within this session, song 1 long ago, song 2 never
+            return np.ones(len(items), np.uint16), np.array([last[i] for i in items.tolist()])
+
+    q = query(session=0, recent=recent((2, 0.0), (2, 0.0), at=1_000_000))
+    assert kept(rules.heard_in_session(lambda: world, Remembers()), q, 3) == [1]

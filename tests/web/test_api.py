@@ -55,6 +55,14 @@ def test_an_unknown_user_gets_the_newcomers_answer(client: httpx.Client) -> None
     assert recommend(client, user="nobody-has-seen-me")["rung"] == "global"
 
 
+def test_an_unknown_region_is_a_warning_and_the_known_one_stays(client: httpx.Client) -> None:
+    region = client.get("/v1/about").json()["regions"][0]
+    client.put("/v1/users", json={"users": [{"id": "resident", "region": region}]})
+    slate = recommend(client, user="resident", context={"region": "Atlantis"})
+    assert "Atlantis" in slate["warnings"][0]
+    assert slate["rung"] == "regional"
+
+
 def test_an_unknown_seed_is_a_warning(client: httpx.Client) -> None:
     slate = recommend(client, seeds={"items": ["no such song"]}, exclude=["nor this"])
     assert len(slate["items"]) == 10
@@ -154,6 +162,7 @@ BAD: list[tuple[str, str, bytes]] = [
     ("GET", "/v1/popular?at=soon", b""),
     ("GET", "/v1/popular?at=1e300", b""),
     ("GET", "/v1/search?q=", b""),
+    ("GET", "/v1/popular?limit=" + 5000 * "1", b""),
 ]
 
 
@@ -169,7 +178,16 @@ def test_bad_input_is_a_problem_in_words_and_never_a_5xx(client: httpx.Client, m
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/items/nope", "/v1/users/nope", "/v1/items/nope/similar", "/nowhere", "/static/nope", "/static/..%2fapi.py"]
+    "path",
+    [
+        "/v1/items/nope",
+        "/v1/users/nope",
+        "/v1/items/nope/similar",
+        "/nowhere",
+        "/static/nope",
+        "/static/" + 300 * "x",
+        "/static/..%2fapi.py",
+    ],
 )
 def test_what_is_not_there_is_a_404_problem(client: httpx.Client, path: str) -> None:
     answer = client.get(path)

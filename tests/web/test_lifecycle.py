@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from segue import wiring
 from segue.benchmarks._server import Server
@@ -39,14 +40,16 @@ def test_every_slate_is_an_exposure_in_the_log_as_shown(home: Path) -> None:
 
 
 def test_a_new_champion_is_swapped_in_without_a_failed_request(home: Path) -> None:
-    stop, statuses = threading.Event(), []
+    stop, answers = threading.Event(), []
     with Server(home) as server:
         before = httpx.get(f"{server.url}/health/ready").json()["model_version"]
+        listener = httpx.get(f"{server.url}/v1/about").json()["sample_listeners"][0]
 
         def ask() -> None:
             with httpx.Client(base_url=server.url, timeout=30) as client:
                 while not stop.is_set():
-                    statuses.append(client.post("/v1/recommendations", json={"user": "someone"}).status_code)
+                    answer = client.post("/v1/recommendations", json={"user": listener})
+                    answers.append((answer.status_code, answer.json()["rung"]))
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -57,8 +60,11 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(home: Path) -> No
         wait_for(lambda: httpx.get(f"{server.url}/health/ready").json()["model_version"] == before)
         stop.set()
         asking.join()
-    assert statuses
-    assert set(statuses) == {200}
+        counted = httpx.get(f"{server.url}/metrics").text
+    assert answers
+    assert set(answers) == {(200, "personal")}  # the whole way each time: no rung of the ladder was needed
+    assert "source_failed" not in counted
+    assert "rung_failed" not in counted
 
 
 def wait_for(held: Any, seconds: float = 60.0) -> None:
@@ -69,10 +75,12 @@ def wait_for(held: Any, seconds: float = 60.0) -> None:
 
 
 def test_killed_it_loses_nothing_that_was_acknowledged_and_the_state_is_the_log_s(home: Path) -> None:
-    server = Server(home).start()
+    with wiring.open_home(home, writer=False) as opened:
+        before = opened.log.last
+    server, everything = Server(home).start(), 0
     for cycle in range(3):
         acknowledged = []
-        deadly = threading.Timer(0.15 + 0.1 * cycle, server.kill)
+        deadly = threading.Timer(0.3 + 0.2 * cycle, server.kill)
         deadly.start()
         with httpx.Client(base_url=server.url, timeout=30) as client:
             for number in range(10_000):
@@ -90,6 +98,7 @@ def test_killed_it_loses_nothing_that_was_acknowledged_and_the_state_is_the_log_
                 if answer.status_code == 200 and answer.json()["accepted"] == 1:
                     acknowledged.append(event)
         deadly.join()
+        assert acknowledged, "killed before the first acknowledgement: nothing was tried"
         server.kill()
         server = Server(home).start()
         with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -97,8 +106,13 @@ def test_killed_it_loses_nothing_that_was_acknowledged_and_the_state_is_the_log_
                 told = client.post("/v1/events", json={"events": acknowledged[start : start + 1000]}).json()
                 assert told["accepted"] == 0, "an acknowledged event was lost"
                 assert told["duplicates"] == len(acknowledged[start : start + 1000])
+        everything += len(acknowledged)
     server.stop()
     with wiring.open_home(home, writer=False) as opened:
+        keys = np.concatenate([chunk[["key_hi", "key_lo"]] for chunk in opened.log.scan(0, 2**62, ("key_hi", "key_lo"))])
+        assert len(np.unique(keys)) == len(keys), "an event is in the log twice"
+        # one event a kill may be durable though its acknowledgement did not get out
+        assert before + everything <= opened.log.last <= before + everything + 3
         served = opened.state.digest()  # type: ignore[attr-defined]
         assert opened.state.applied == opened.log.last
         opened.state.rebuild(opened.log)  # type: ignore[attr-defined]

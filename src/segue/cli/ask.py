@@ -13,6 +13,7 @@ from segue.cli.output import add_json, print_json, print_table
 from segue.core.errors import BadInput, NotFound
 from segue.core.hashing import request_text
 from segue.core.types import MISSING
+from segue.serving import neighbours
 from segue.serving.query import ContextIn, RecommendIn, SeedsIn
 
 
@@ -87,7 +88,9 @@ def similar(args: argparse.Namespace) -> int:
             near = [home.catalogue.items.name(int(i)) for i in home.catalogue.search(args.item, 3)]
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise NotFound(f"no item {args.item!r} in {args.home}{hint}")
-        found = wiring.similar(home.model(), args.by, dense, args.limit)
+        found = neighbours.similar(home.model(), args.by, dense, args.limit)
+        if args.by == "sound" and not len(found):
+            raise NotFound("no sound vectors in this home: this build has no sound encoder yet; try --by listeners")
         rows = zip(
             home.catalogue.items.all(found.items), home.catalogue.titles(found.items), found.scores.tolist(), strict=True
         )

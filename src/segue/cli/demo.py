@@ -11,6 +11,7 @@ from segue import wiring
 from segue.cli import serve
 from segue.cli.output import ERR, Bar
 from segue.core.clock import DAY_MS
+from segue.core.errors import BadInput
 from segue.simulator.town import Town
 
 
@@ -29,8 +30,16 @@ def add_commands(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the town when the home is empty, train it when nothing was trained, serve it."""
     with wiring.open_home(args.home, args.config, writer=False) as home, Bar() as bar:
+        settled = args.home / "town"
         if home.log.last == 0:
+            settled.unlink(missing_ok=True)
             settle(home, args, bar)
+            settled.touch()
+        elif not settled.exists():
+            raise BadInput(
+                f"--home: {args.home} holds other data, or a town that was interrupted while it was made; "
+                "remove the folder, or name another one"
+            )
         if home.registry().version() is None:
             wiring.night(home, time.time_ns() // 1_000_000, bar)
     if args.no_serve:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,13 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         listener = _bind(host, settings.port if port is None else port)
         service = wiring.service(home, keys)
         application = web.create(service)
-        ends = [_every(settings.seal_every_s, home.seal), _every(1.0, lambda: _refresh(home, service))]
+        keepers = [
+            _Housekeeper(lambda: settings.seal_every_s, home.seal),
+            _Housekeeper(lambda: 1.0, lambda: _refresh(home, service)),
+        ]
         at = train_at or settings.train_at
         if at:
-            ends.append(_nightly(_clock(at), home_path, config))
+            keepers.append(_nightly(_clock(at), home_path, config))
         shown = "localhost" if _loopback(host) else host
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
@@ -62,8 +66,8 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(application, listener))
         finally:
-            for end in ends:
-                end.set()
+            for keeper in keepers:
+                keeper.end()
             service.recommender.close()
     return 0
 
@@ -97,19 +101,33 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _every(seconds: float, work: Any) -> threading.Event:
-    """Run work again and again in a thread of its own until the event is set; what it raises is printed, not fatal."""
-    end = threading.Event()
+class _Housekeeper:
+    """A thread that does its work again and again until it is ended; what the work raises is printed once, not fatal."""
 
-    def loop() -> None:
-        while not end.wait(seconds):
+    def __init__(self, wait: Callable[[], float], work: Callable[[], None]) -> None:
+        self._end, self._wait, self._work, self._told = threading.Event(), wait, work, ""
+        self._thread = threading.Thread(target=self._loop, name="housekeeping", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._end.wait(self._wait()):
             try:
-                work()
+                self._work()
+                self._told = ""
             except Exception as error:
-                ERR.print(f"segue: {type(error).__name__}: {error}", highlight=False, markup=False)
+                told = f"segue: {type(error).__name__}: {error}"
+                if told != self._told:
+                    ERR.print(told, highlight=False, markup=False)
+                self._told = told
 
-    threading.Thread(target=loop, name="housekeeping", daemon=True).start()
-    return end
+    def ended(self, seconds: float = 0.0) -> bool:
+        """Whether it is to end, waiting so long for that."""
+        return self._end.wait(seconds)
+
+    def end(self) -> None:
+        """Tell it to end, and wait until it has."""
+        self._end.set()
+        self._thread.join(30)
 
 
 def _refresh(home: wiring.Home, service: Any) -> None:
@@ -133,24 +151,22 @@ def _clock(text: str) -> tuple[int, int]:
     return hour, minute
 
 
-def _nightly(at: tuple[int, int], home: Path, config: Path | None) -> threading.Event:
-    """Train in a child process every day at this time: the server keeps its cores' caches and its memory to itself."""
-    end = threading.Event()
+def _nightly(at: tuple[int, int], home: Path, config: Path | None) -> _Housekeeper:
+    """Train in a child process every day at this time: the server keeps its memory and most of its cores to itself."""
 
-    def loop() -> None:
-        while not end.wait(_seconds_until(at, datetime.now(UTC))):
-            command = [sys.executable, "-m", "segue", "--home", str(home)]
-            command += ["--config", str(config)] if config else []
-            child = subprocess.Popen([*command, "train"], stdin=subprocess.DEVNULL)
-            while child.poll() is None:
-                if end.wait(1.0):
-                    child.send_signal(signal.SIGTERM)
-                    return
-            if child.returncode:
-                ERR.print(f"segue: the night ended with {child.returncode}; the old model serves", highlight=False)
+    def train() -> None:
+        command = [sys.executable, "-m", "segue", "--home", str(home)]
+        command += ["--config", str(config)] if config else []
+        child = subprocess.Popen([*command, "train"], stdin=subprocess.DEVNULL)
+        while child.poll() is None:
+            if keeper.ended(1.0):
+                child.send_signal(signal.SIGTERM)
+                return
+        if child.returncode:
+            ERR.print(f"segue: the night ended with {child.returncode}; the old model serves", highlight=False)
 
-    threading.Thread(target=loop, name="night", daemon=True).start()
-    return end
+    keeper = _Housekeeper(lambda: _seconds_until(at, datetime.now(UTC)), train)
+    return keeper
 
 
 def _seconds_until(at: tuple[int, int], now: datetime) -> float:

@@ -171,6 +171,10 @@ class ArtifactStore(Protocol):
         """Versions, oldest first."""
         ...
 
+    def prune(self, name: str, keep: int) -> list[str]:
+        """Remove all but the newest `keep` versions and those that an alias points at; what was removed."""
+        ...
+
 
 class Catalogue(Protocol):
     """Facts about items and users by dense id, and the dictionaries of every name; durable when a put returns.

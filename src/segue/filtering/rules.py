@@ -41,6 +41,9 @@ def heard_in_session(facts: Callable[[], Items], state: OnlineState) -> Filter:
         mask = _outside(facts(), candidates.items, query.recent.items[query.recent.in_session])
         if query.session:
             mask &= ~state.in_session(query.user, query.session, candidates.items)
+        elif query.recent.in_session.any():  # a session without a name: what was heard since it began, however long ago
+            _, last = state.heard(query.user, candidates.items)
+            mask &= last < query.recent.at[query.recent.in_session].min()
         return mask
 
     return rule

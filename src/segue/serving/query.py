@@ -66,7 +66,7 @@ class QueryMaker:
         """The query and warnings about what the request names and nobody knows."""
         warnings: list[str] = []
         user = int(self.catalogue.users.find([request.user])[0])
-        context, now = self._context(request.context, user, now)
+        context, now = self._context(request.context, user, now, warnings)
         session = hash64(request.session) if request.session else 0
         recent = self.state.recent(user, session)
         if not session:
@@ -90,10 +90,11 @@ class QueryMaker:
         )
         return query, warnings
 
-    def _context(self, given: ContextIn, user: int, now: int) -> tuple[Context, int]:
+    def _context(self, given: ContextIn, user: int, now: int, warnings: list[str]) -> tuple[Context, int]:
         region, age_band = self.catalogue.user_context(user) if user != MISSING else (MISSING, MISSING)
         if given.region is not None:
-            region = int(self.catalogue.regions.find([given.region])[0])
+            told = self._known(self.catalogue.regions, [given.region], "region", warnings)
+            region = int(told[0]) if len(told) else region
         device = int(self.catalogue.devices.find([given.device])[0]) if given.device else MISSING
         if given.at is not None:
             try:
@@ -135,7 +136,7 @@ def running_session(recent: Recent, now: int) -> Recent:
     """Marks the session of a caller who names none: plays with gaps of less than 30 minutes, up to now."""
     if not len(recent):
         return recent
-    times = np.concatenate(([now], recent.at))
+    times = np.concatenate(([now], np.minimum(recent.at, now)))  # a clock that is ahead must not end the session
     near = np.abs(np.diff(times)) < SESSION_GAP_MS
     running = np.logical_and.accumulate(near)
     return replace(recent, in_session=running)

@@ -21,18 +21,10 @@ from segue.core.ports import CONFLICT, DUPLICATE
 from segue.core.records import AGE_BANDS
 from segue.core.types import MISSING, Exposure, Int32, Scored
 from segue.events.schema import Rejection, decode_events, decode_items, decode_users
+from segue.serving.neighbours import SIMILAR, similar
 from segue.serving.query import RecommendIn
-from segue.web.problems import answer, body_of, decoded, limit_of
+from segue.web.problems import answer, body_of, decoded, limit_of, problem
 from segue.web.service import Service
-
-
-@runtime_checkable
-class Similar(Protocol):
-    """A source that knows the neighbours of an item."""
-
-    def similar(self, item: int, limit: int) -> Scored:
-        """Best first."""
-        ...
 
 
 @runtime_checkable
@@ -73,7 +65,7 @@ async def post_events(request: Request) -> Response:
         "duplicates": duplicates,
         "rejected": [{"index": r.index, "error": r.error} for r in sorted(rejected, key=lambda r: r.index)],
     }
-    return answer(body, 422 if rejected and not accepted and not duplicates else 200)
+    return refused(body, rejected) if rejected and not accepted and not duplicates else answer(body)
 
 
 async def put_items(request: Request) -> Response:
@@ -93,9 +85,16 @@ async def put_users(request: Request) -> Response:
     return _stored(len(records), rejected)
 
 
+def refused(body: dict[str, object], rejected: Sequence[Rejection]) -> Response:
+    """Nothing could be accepted: a problem document that names every row."""
+    first = rejected[0]
+    found = f"none of {len(rejected)} rows could be accepted; the first: {first.error}"
+    return problem(422, found, f"[{first.index}]", body)
+
+
 def _stored(accepted: int, rejected: Sequence[Rejection]) -> Response:
     body = {"accepted": accepted, "rejected": [{"index": r.index, "error": r.error} for r in rejected]}
-    return answer(body, 422 if rejected and not accepted else 200)
+    return refused(body, rejected) if rejected and not accepted else answer(body)
 
 
 async def get_item(request: Request) -> Response:
@@ -130,7 +129,9 @@ async def post_recommendations(request: Request) -> Response:
     if len(exposure.slate.items):
         await _logged(service, exposure)
     else:
-        warnings.append("nothing to play: PUT /v1/items or import a listening history first")
+        empty = not len(service.catalogue.items)
+        told = "PUT /v1/items or import a listening history first" if empty else "everything playable was heard or refused"
+        warnings.append(f"nothing to play: {told}")
     return answer(slate_json(service, exposure, warnings))
 
 
@@ -212,10 +213,9 @@ async def get_similar(request: Request) -> Response:
     service = service_of(request)
     item = _dense(service.catalogue.items.find([request.path_params["id"]]), "item", request)
     by = request.query_params.get("by", "listeners")
-    names = {"sound": ("sound",), "listeners": ("als", "cooccurrence")}.get(by)
-    if names is None:
-        raise BadInput(f"by: expected sound or listeners, found {by!r}", "by")
-    return _list(request, _first(service, names, item, limit_of(request)))
+    if by not in SIMILAR:
+        raise BadInput(f"by: expected {' or '.join(SIMILAR)}, found {by[:50]!r}", "by")
+    return _list(request, similar(service.recommender.model, by, item, limit_of(request)))
 
 
 async def get_collaborative(request: Request) -> Response:
@@ -240,16 +240,6 @@ async def get_popular(request: Request) -> Response:
     dense = int(service.catalogue.regions.find([region])[0]) if region else MISSING
     hour = hour_of_week(now, service.maker.utc_offsets.get(dense, 0))
     return _list(request, service.state.popular(dense, MISSING, hour, limit))
-
-
-def _first(service: Service, names: Sequence[str], item: int, limit: int) -> Scored:
-    sources = sorted(service.recommender.model.sources, key=lambda source: source.name in names, reverse=True)
-    for source in sources:
-        if source.name in names and isinstance(source, Similar):
-            found = source.similar(item, limit)
-            if len(found):
-                return found
-    return Scored.none()
 
 
 def _list(request: Request, scored: Scored) -> Response:

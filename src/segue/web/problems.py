@@ -29,9 +29,9 @@ def answer(value: object, status: int = 200) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
-def problem(status: int, detail: str, field: str | None = None) -> Response:
-    """A problem document."""
-    body = {"status": status, "title": TITLES.get(status, "Error"), "detail": detail, "field": field}
+def problem(status: int, detail: str, field: str | None = None, more: dict[str, object] | None = None) -> Response:
+    """A problem document; `more` are further members, as RFC 9457 allows."""
+    body = {"status": status, "title": TITLES.get(status, "Error"), "detail": detail, "field": field, **(more or {})}
     return Response(_encode(body), status, media_type="application/problem+json")
 
 
@@ -76,6 +76,6 @@ def decoded(body: bytes, kind: Any) -> Any:
 def limit_of(request: Request, default: int = 10) -> int:
     """?limit=, 1 to 100."""
     text = request.query_params.get("limit", str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100:
-        raise BadInput(f"limit: expected a whole number from 1 to 100, found {text!r}", "limit")
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 100):
+        raise BadInput(f"limit: expected a whole number from 1 to 100, found {text[:20]!r}", "limit")
     return int(text)
