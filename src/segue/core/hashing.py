@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
+
+_REQUEST = re.compile("[0-9a-f]{16}")
 
 
 def hash64(text: str) -> int:
@@ -22,10 +25,8 @@ def request_text(request_id: int) -> str:
 
 
 def request_number(text: str) -> int:
-    """The inverse of request_text; any other text is hashed, so that callers may bring their own ids."""
-    if len(text) == 16:
-        try:
-            return int(text, 16)
-        except ValueError:
-            pass
-    return hash64(text)
+    """The inverse of request_text; any other text is hashed, so that callers may bring their own ids.
+
+    Other text is all that int() would read and request_text never writes: a sign, an underscore, capitals, other digits.
+    """
+    return int(text, 16) if _REQUEST.fullmatch(text) else hash64(text)

@@ -18,8 +18,13 @@ _APART = re.compile(r"[\W_]+")
 
 def shorten(text: str) -> str:
     """The text as an error may quote it: at most 60 characters, escaped, in quotes."""
-    short = text if len(text) <= SAMPLE else text[: SAMPLE - 1] + "…"
-    return ascii(short) if _CONTROL.search(short) else f"'{short}'"
+    return f"'{printable(text, SAMPLE)}'"
+
+
+def printable(text: str, limit: int) -> str:
+    """The text on one line that every encoder takes: at most `limit` characters, escaped where it is broken."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return short if not _CONTROL.search(short) else short.encode("unicode_escape").decode("ascii")
 
 
 def broken(text: str) -> bool:

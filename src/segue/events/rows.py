@@ -14,6 +14,7 @@ from segue.core.actions import ACTIONS
 from segue.core.hashing import hash64, request_number
 from segue.core.ports import Catalogue, Names
 from segue.core.types import EVENT, MISSING, Events, UInt64, empty_events
+from segue.events import envelope
 from segue.events.schema import EventIn
 
 _FACTS_START = sum(EVENT[name].itemsize for name in ("seq", "key_hi", "key_lo", "body"))
@@ -70,7 +71,8 @@ def build(batch: Sequence[EventIn], catalogue: Catalogue, entropy: Callable[[int
 
 
 def warm_up() -> None:
-    """Compile what `build` needs, so that the first event does not wait for it."""
+    """Compile what the door and `build` need, so that the first event does not wait for it."""
+    envelope.warm_up()
     bodies(np.zeros((0, EVENT.itemsize), np.uint8), np.zeros(0, np.uint64))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
-from segue.core.actions import ACTIONS, STARS
-from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, iso, parse_time
+from segue.core.actions import STARS
+from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, LATEST_S, iso, parse_time
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, name_error, shorten, user_error
 from segue.events.coarsen import PlaceFacts, band_of, refuse_personal, region_name, region_of
+from segue.events.envelope import MOST_ROWS, UNREADABLE, check_rows, explained, rows_of_body
 
 T = TypeVar("T")
-MOST_EVENTS: Final = 1_000
 MOST_TEXT: Final = 1_000
 
 
@@ -96,12 +95,6 @@ _SUSPECT: Final = (b"\\", b"@", b"\x7f", b"\xc2", b"\xef\xbb\xbf", b"\xed", b"Na
 _NOWHERE: Final = _Context()
 _body = msgspec.json.Decoder(_Body)
 _object = msgspec.json.Decoder(dict[str, Any])
-_rows: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    field: msgspec.json.Decoder(
-        msgspec.defstruct(f"_{field.title()}", [(field, list[msgspec.Raw])], forbid_unknown_fields=True)
-    )
-    for field in ("events", "items", "users")
-}
 _event = msgspec.json.Decoder(_Wire)
 
 
@@ -109,16 +102,16 @@ def decode_events(body: bytes, now: int) -> tuple[list[EventIn], list[int], list
     """The events of a POST /v1/events, their indices in the body, and the refused ones, all in the order of the body.
 
     `now` is in milliseconds. A body that is no {"events": [...]} of at most 1,000 raises BadInput; one bad event is refused
-    alone.     The whole body is decoded in one typed call; only when that fails is each event decoded by itself.
+    alone. The whole body is decoded in one typed call; only when that fails is each event decoded by itself.
     """
+    check_rows(body, "events")
     try:
         wires: list[tuple[int, _Wire]] = list(enumerate(_body.decode(body).events))
         refused: list[Rejection] = []
-        total = len(wires)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        wires, refused, total = _one_by_one(body)
-    if total > MOST_EVENTS:
-        raise BadInput(f"events: expected at most {MOST_EVENTS}, found {total}; send several bodies", "events")
+    except UNREADABLE:
+        wires, refused = _one_by_one(body)
+    if len(wires) > MOST_ROWS:
+        raise BadInput(f"events: expected at most {MOST_ROWS}, found {len(wires)}; send several bodies", "events")
     plain = not any(mark in body for mark in _SUSPECT)
     events, places = [], []
     for index, wire in wires:
@@ -131,52 +124,14 @@ def decode_events(body: bytes, now: int) -> tuple[list[EventIn], list[int], list
     return events, places, refused
 
 
-def _one_by_one(body: bytes) -> tuple[list[tuple[int, _Wire]], list[Rejection], int]:
-    raws = rows_of_body(body, "events")
+def _one_by_one(body: bytes) -> tuple[list[tuple[int, _Wire]], list[Rejection]]:
     wires, refused = [], []
-    for index, raw in enumerate(raws):
+    for index, raw in enumerate(rows_of_body(body, "events")):
         try:
             wires.append((index, _event.decode(raw) if isinstance(raw, msgspec.Raw) else msgspec.convert(raw, _Wire)))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             refused.append(Rejection(index, explained(error)))
-    return wires, refused, len(raws)
-
-
-def rows_of_body(body: bytes, field: str) -> list[Any]:
-    """The rows of {"<field>": [...]}: raw where msgspec can part them, decoded where only the lenient parser of the standard
-    library can (a lone surrogate, NaN), so that one broken row does not cost the others. BadInput for any other body."""
-    try:
-        return list(getattr(_rows[field].decode(body), field))
-    except UnicodeDecodeError:
-        raise BadInput("the body is not valid UTF-8: expected JSON in UTF-8") from None
-    except msgspec.ValidationError as error:
-        raise BadInput(f'expected {{"{field}": [...]}}: {explained(error)}', field) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        reason = str(error)
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadInput(f'expected JSON {{"{field}": [...]}}, found: {reason}', field) from None
-    if not (isinstance(found, dict) and list(found) == [field] and isinstance(found[field], list)):
-        raise BadInput(f'expected {{"{field}": [...]}} and nothing else', field)
-    rows: list[Any] = found[field]
-    return rows
-
-
-def explained(error: Exception) -> str:
-    """A decoding error as one line: where first, then what was expected and found."""
-    if isinstance(error, UnicodeDecodeError):
-        return "not valid UTF-8: expected JSON in UTF-8"
-    what, _, where = str(error).partition(" - at `$")
-    field = where.rstrip("`").lstrip(".")
-    if "unknown field" in what:
-        name = what.split("`")[1]
-        return f"{field + '.' if field else ''}{name} is not a field: leave it out or correct its name"
-    if "Invalid enum value" in what:
-        return f"{field} is {what.removeprefix('Invalid enum value ')}: expected one of {', '.join(ACTIONS)}"
-    if "missing required field" in what:
-        return f"{what.split('`')[1]} is missing"
-    return f"{field}: {what[0].lower()}{what[1:]}" if field else what
+    return wires, refused
 
 
 def _checked(wire: _Wire, now: int, plain: bool) -> EventIn:
@@ -232,7 +187,10 @@ def moment(at: str | int | float, now: int) -> int:
 def _iso_ms(text: str) -> int:
     """core.clock.parse_time of text that starts like a date, without first trying it as a number."""
     found = datetime.fromisoformat(text.rstrip())
-    return round((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    seconds = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    if abs(seconds) > LATEST_S:
+        raise ValueError("an offset can carry a date out of every calendar")
+    return round(seconds * 1000)
 
 
 def _check_milliseconds(at: str | int | float, now: int) -> None:
@@ -300,18 +258,15 @@ def decode_users(body: bytes, now: int) -> tuple[list[UserRecord], list[int], li
 
 
 def _decoded(body: bytes, field: str, read: Callable[[dict[str, Any]], T]) -> tuple[list[T], list[int], list[Rejection]]:
-    rows = rows_of_body(body, field)
-    if len(rows) > MOST_EVENTS:
-        raise BadInput(f"{field}: expected at most {MOST_EVENTS}, found {len(rows)}; send several bodies", field)
     found, places, refused = [], [], []
-    for index, raw in enumerate(rows):
+    for index, raw in enumerate(rows_of_body(body, field)):
         try:
             row = _object.decode(raw) if isinstance(raw, msgspec.Raw) else msgspec.convert(raw, dict[str, Any])
             found.append(read(row))
             places.append(index)
         except BadInput as error:
             refused.append(Rejection(index, error.detail))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             refused.append(Rejection(index, explained(error)))
     return found, places, refused
 
@@ -324,7 +279,7 @@ def _item(row: dict[str, Any]) -> ItemRecord:
     for key, value in extra.items():
         if wrong := name_error("the name of an extra field", key):
             raise BadInput(wrong, shorten(key))
-        if not isinstance(value, (str, int, float, bool, type(None))) or len(str(value)) > MOST_TEXT:
+        if not _storable(value):
             raise BadInput(f"{key}: expected text of at most {MOST_TEXT} characters, a number, true, false or null", key)
     texts = [wire.title, wire.artist, wire.album, wire.kind, *(wire.tags or []), *extra.values()]
     _check_texts("id", wire.id, [t for t in texts if isinstance(t, str)])
@@ -334,6 +289,15 @@ def _item(row: dict[str, Any]) -> ItemRecord:
         id=wire.id, title=wire.title, artist=wire.artist, album=wire.album, duration_s=wire.duration_s, tags=wire.tags,
         released=wire.released, kind=wire.kind, playable=wire.playable, extra=extra or None,
     )  # fmt: skip
+
+
+def _storable(value: object) -> bool:
+    """Whether JSON can hold an extra value as it is: not NaN, which would come back as null, nor whole numbers past 64 bits."""
+    if isinstance(value, str):
+        return len(value) <= MOST_TEXT
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and -(2**63) <= value < 2**63)
 
 
 def _user(row: dict[str, Any], now: int) -> UserRecord:
