@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from segue.core.types import History
-from segue.evaluation.intervals import bootstrap, paired
+from segue.evaluation.intervals import bootstrap_all, paired
 from segue.training.measure import Values
 from segue.training.registry import Bundle
 from segue.training.report import Comparison, Figure
@@ -79,12 +79,12 @@ def plain_json(value: object) -> object:
 
 def figures(values: Mapping[str, Values], seed: int) -> list[Figure]:
     """Every metric of every model with its interval; the same draws of users for all."""
-    found = []
-    for model, metrics in values.items():
-        for metric, one in metrics.items():
-            got = bootstrap(one, np.random.default_rng(seed))
-            found.append(Figure(model, metric, got.mean, got.low, got.high, got.n))
-    return found
+    names = [(model, metric) for model, metrics in values.items() for metric in metrics]
+    if not names:
+        return []
+    table = np.column_stack([values[model][metric] for model, metric in names])
+    got = bootstrap_all(table, np.random.default_rng(seed))
+    return [Figure(*name, one.mean, one.low, one.high, one.n) for name, one in zip(names, got, strict=True)]
 
 
 def compare(ours: Values, theirs: Values, metrics: tuple[str, ...], seed: int) -> list[Comparison]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from segue.core.types import Arrays, History, Int32, Query, Scored
 from segue.evaluation.intervals import paired
 from segue.training.dataset import Held
 from segue.training.learning import Past, examples, explain, judge_calibration, learnable
-from segue.training.measure import Answers, Rows, Values, judge, rank_all
+from segue.training.measure import Answers, Judged, Rows, Values, heads, judge, rank_all
 from segue.training.recipe import Night
 from segue.training.replay import Tasks, days_ahead, eligible, next_play
 
@@ -45,17 +45,22 @@ class Exam:
         )
         return days, moments, lessons
 
-    def judge(self, days: list[Scored], moments: list[Scored], k: int) -> Values:
+    def judge(self, days: list[Scored], moments: list[Scored], cutoffs: Sequence[int]) -> Judged:
         """All metrics of a model, one value a test user each; NaN where a user has no moment."""
-        values = judge(days, self.days, k)
-        users = np.array([query.user for query in self.days.queries])
-        at = np.searchsorted(users, [query.user for query in self.moments.queries])
-        for metric, found in judge(moments, self.moments, k).items():
-            if metric.startswith(("hit", "mrr")):
-                column = np.full(len(users), np.nan)
-                column[at] = found
-                values[f"next {metric}"] = column
-        return values
+        k = max(cutoffs)
+        top, then = heads(days, k), heads(moments, k)
+        values = judge(top, self.days, cutoffs)
+        for metric, found in judge(then, self.moments, cutoffs).items():
+            if metric.startswith(("hit", "mrr")):  # with one relevant item the others say the same again
+                values[f"next {metric}"] = self.by_user(found)
+        return Judged(values, top, then)
+
+    def by_user(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of the moments, each in the row of its test user; NaN for users without a moment."""
+        users = np.array([query.user for query in self.days.queries], np.int32)
+        column = np.full(len(users), np.nan)
+        column[np.searchsorted(users, [query.user for query in self.moments.queries])] = values
+        return column
 
 
 @dataclass(frozen=True)
@@ -86,23 +91,23 @@ def plan(night: Night, history: History, held: Held, cut: int) -> Exam:
     return Exam(days, moments, Tasks.joined(taught))
 
 
-def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker: Ranker, rows: Rows) -> Values:
+def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker: Ranker, rows: Rows) -> Judged:
     """The union of the sources as a ranker orders it."""
     days, moments, _ = exam.parts(answers)
     playable = night.facts.playable
     return exam.judge(
         rank_all(days, ranker, exam.days, playable, rows),
         rank_all(moments, ranker, exam.moments, playable, rows),
-        night.settings.k,
+        night.settings.cutoffs,
     )
 
 
-def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], values: dict[str, Values], past: Past) -> Choice:
+def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judged: dict[str, Judged], past: Past) -> Choice:
     """Fit the learned ranker, if there is one, and let it take over if it is good enough on users it has not seen.
 
     Good enough: better than the plain ranker in the mean of the relative gains over the deciding metrics, and no single
     source beats it, which is to be better in that mean, and on one of the metrics beyond noise. (One source may be best at
-    the days and another at the next song: the radio needs both.) Its figures are added to `values` in any case.
+    the days and another at the next song: the radio needs both.) Its figures are added to `judged` in any case.
     """
     plain: Ranker = night.recipe.ranker()
     if night.recipe.learned is None:
@@ -112,7 +117,7 @@ def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], valu
     if not learnable(got, night.settings.least_examples):
         return Choice(plain, f"{plain.name}: too few plays of offered songs for {ranker.name} to learn from")
     ranker.fit_rows(got.rows, got.listened, got.weights, got.played)
-    values[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
+    judged[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
     facts: dict[str, object] = {
         "examples": len(got.listened),
         "listened": int(got.listened.sum()),
@@ -121,6 +126,7 @@ def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], valu
         "features": list(past.features.names),
         "coefficients": explain(ranker, past.features.names),
     }
+    values = {name: one.values for name, one in judged.items()}
     good, reason = good_enough(values, (ranker.name, plain.name), list(answers), night.settings.k)
     return Choice(ranker, reason, ranker.arrays(), facts) if good else Choice(plain, reason, None, facts)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segue.core.evidence import best, union
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Bool, Candidates, Float32, History, Int32, Query, Scored
-from segue.evaluation.ranking import per_list
+from segue.evaluation.ranking import at_cutoffs
 from segue.training.replay import Tasks
 
 Values = dict[str, NDArray[np.float64]]
@@ -80,13 +80,26 @@ def alone(answers: Answers, tasks: Tasks, playable: Bool) -> list[Scored]:
     return lists
 
 
-def judge(lists: Sequence[Scored], tasks: Tasks, k: int) -> Values:
-    """recall@k, ndcg@k, hit@k and mrr@k of every list."""
+@dataclass(frozen=True)
+class Judged:
+    """What a model was worth, and the heads of the lists that it is said of."""
+
+    values: Values
+    days: Int32  # (users, k), -1 = an empty place
+    moments: Int32  # (moments, k)
+
+
+def heads(lists: Sequence[Scored], k: int) -> Int32:
+    """The first k items of every list, (m, k), -1 where a list is shorter."""
     top = np.full((len(lists), k), -1, np.int32)
     for row, one in enumerate(lists):
         top[row, : len(one)] = one.items[:k]
-    got = per_list(top, tasks.ptr, tasks.relevant, k)
-    return {f"recall@{k}": got.recall, f"ndcg@{k}": got.ndcg, f"hit@{k}": got.hit, f"mrr@{k}": got.mrr}
+    return top
+
+
+def judge(top: Int32, tasks: Tasks, cutoffs: Sequence[int]) -> Values:
+    """Every metric of evaluation.ranking at every cutoff, of every list."""
+    return at_cutoffs(top, tasks.ptr, tasks.relevant, cutoffs)
 
 
 class MostPlayed:

@@ -44,7 +44,7 @@ def run_night(
     """
     settings = settings or Settings()
     registry, meter = Registry(store), Meter(progress or Quiet())
-    with _workspace(settings.workspace) as folder:
+    with workspace(settings.workspace) as folder:
         night = Night(recipe, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
         night.open_champion()
         with meter.phase("dataset"):
@@ -72,6 +72,7 @@ def run_night(
         ranker_reason=trial.choice.reason,
         figures=figures(trial.values, settings.seed),
         comparisons=trial.comparisons,
+        quality=trial.quality,
         hyperparameters=night.hyperparameters,
         phases=meter.costs,
         notes=night.notes,
@@ -155,6 +156,7 @@ def _manifest(night: Night, trial: Trial, data: dict[str, int]) -> dict[str, obj
         "figures": figures(trial.values, night.settings.seed),
         "opponent": trial.opponent,
         "comparisons": trial.comparisons,
+        "quality": trial.quality,
         "phases": night.meter.costs,
         "notes": night.notes,
     }
@@ -163,7 +165,7 @@ def _manifest(night: Night, trial: Trial, data: dict[str, int]) -> dict[str, obj
 
 
 @contextmanager
-def _workspace(parent: Path | None) -> Iterator[Path]:
+def workspace(parent: Path | None) -> Iterator[Path]:
     """A folder for this night alone. In a workspace of our own, one night at a time: what killed ones left is swept first."""
     with ExitStack() as stack:
         if parent is not None:

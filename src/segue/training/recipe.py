@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from segue.core.errors import Corrupt, NotFound
 from segue.core.hashing import hash64
-from segue.core.types import Items
+from segue.core.types import Int32, Items
 from segue.training.registry import CHAMPION, Bundle, Factory, Registry
 from segue.training.report import Meter
 
@@ -24,12 +24,14 @@ class Recipe:
     `learned` is a ranker to be fitted as well (learning.LearnedRanker); it takes over only where it proves itself.
     `live` names sources that answer from the online state. That state knows the held-out days, so on the cut the most
     played songs before it stand in for them; they are fitted on everything like the others.
+    `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
     """
 
     sources: Mapping[str, Factory]
     ranker: Factory
     learned: Factory | None = None
     live: frozenset[str] = frozenset({"popular"})
+    groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,16 @@ class Settings:
     least_users: int = 50  # a test on fewer is called weak
     least_examples: int = 100  # of a kind, for a ranker to learn from
     per_source: int = 120  # items that each source is asked for, as by day
-    k: int = 20
+    k: int = 20  # the places that decide
+    fewer: tuple[int, ...] = (5, 10)  # lists are judged at these as well
     seed: int = 0
     force: bool = False  # promote whatever the match says
     workspace: Path | None = None  # where columns and arrays wait; a folder for nights only; None = the system's
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """Every k that lists are judged at, ascending; the largest is the one that decides."""
+        return (*sorted({k for k in self.fewer if k < self.k}), self.k)
 
 
 @dataclass

@@ -54,6 +54,48 @@ class Figure(msgspec.Struct, frozen=True):
     users: int
 
 
+class Spread(msgspec.Struct, frozen=True):
+    """What all lists of a model together show of the catalogue: see evaluation.beyond."""
+
+    model: str
+    k: int
+    lists: int
+    coverage: float  # share of the playable songs that stand in any list; few lists cannot show many songs
+    gini: float  # 0 = all playable songs alike often, towards 1 = a few in all lists
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A figure of a part of the test: a group of listeners, or one day since training."""
+
+    dimension: str  # "listening", "day", or one of the recipe's groups
+    group: str  # for "day": how many whole days since training, from "0"
+    model: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    users: int
+    enough: bool  # False: too few listeners for the interval to be trusted
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """What a test says besides its overall figures."""
+
+    spreads: list[Spread]
+    segments: list[Part]
+    days: list[Part]
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """A stored model judged on what came after its training."""
+
+    version: str
+    data: dict[str, int]  # trained_to_ms, to_ms, held_rows, test_users
+    figures: list[Figure]
+    quality: Quality
+    notes: list[str]
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """Challenger minus champion over the same users: `low` to `high` is the paired 95 % interval."""
 
@@ -81,6 +123,7 @@ class NightReport(msgspec.Struct, frozen=True):
     ranker_reason: str
     figures: list[Figure]
     comparisons: list[Comparison]
+    quality: Quality
     hyperparameters: dict[str, dict[str, object]]
     phases: list[PhaseCost]
     notes: list[str]

@@ -14,10 +14,11 @@ from segue.training.contest import choose_cut, compare, opponent_kind, plain_jso
 from segue.training.dataset import split_by_time, unpark
 from segue.training.exam import Choice, Exam, choose_ranker, deciding, judge_radio, plan
 from segue.training.learning import Past, Popular
-from segue.training.measure import Answers, MostPlayed, Values, alone, ask, at_random
+from segue.training.measure import Answers, Judged, MostPlayed, Values, alone, ask, at_random
+from segue.training.quality import describe, enrich, gather
 from segue.training.recipe import Night
 from segue.training.registry import Bundle, for_some, hyperparameters, ranker_of
-from segue.training.report import Comparison
+from segue.training.report import Comparison, Quality
 
 RADIO, MOST_PLAYED, RANDOM, THEIRS = "radio", "most played", "random", "champion"
 
@@ -31,6 +32,7 @@ class Trial:
     choice: Choice
     values: dict[str, Values] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    quality: Quality = field(default_factory=lambda: Quality([], [], []))
 
 
 def run_trial(night: Night, now: int) -> Trial:
@@ -51,20 +53,24 @@ def run_trial(night: Night, now: int) -> Trial:
         return Trial(counts, "none" if champion is None else "not measured", choice)
     answers = _fit_and_ask(night, before, exam)
     with night.meter.phase("evaluation"):
-        values = _alone_and_baselines(night, before, exam, answers)
+        judged = alone_and_baselines(night, before, exam, answers)
         past = Past(night.history, night.facts, Popular.of(before), list(night.recipe.sources))
-        values[f"radio by {plain.name}"] = judge_radio(night, exam, answers, plain, past.rows)
+        judged[f"radio by {plain.name}"] = judge_radio(night, exam, answers, plain, past.rows)
     with night.meter.phase("ranker"):
-        choice = choose_ranker(night, exam, answers, values, past)
-    values = {RADIO: values.pop(f"radio by {choice.ranker.name}")} | values
+        choice = choose_ranker(night, exam, answers, judged, past)
+    judged = {RADIO: judged.pop(f"radio by {choice.ranker.name}")} | judged
     recipe = (choice.ranker.name, list(night.recipe.sources))
     opponent = opponent_kind(champion, cut, recipe, night.hyperparameters)
     comparisons: list[Comparison] = []
     if champion is not None and opponent in ("as it is", "refit"):
         match = _Match(night, champion, opponent, choice)
-        values[THEIRS] = match.values(before, exam, answers, past)
-        comparisons = compare(values[RADIO], values[THEIRS], deciding(settings.k), settings.seed)
-    return Trial(counts, opponent, choice, values, comparisons)
+        judged[THEIRS] = match.judged(before, exam, answers, past)
+        comparisons = compare(judged[RADIO].values, judged[THEIRS].values, deciding(settings.k), settings.seed)
+    with night.meter.phase("quality"):
+        facts = gather(night, before, held, exam, cut)
+        judged = {name: enrich(one, facts, night.facts) for name, one in judged.items()}
+        quality = describe(judged, (RADIO, MOST_PLAYED), facts, night.facts, settings.seed)
+    return Trial(counts, opponent, choice, {name: one.values for name, one in judged.items()}, comparisons, quality)
 
 
 def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers]:
@@ -72,7 +78,7 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers
     answers: dict[str, Answers] = {}
     for name, factory in night.recipe.sources.items():
         if name in night.recipe.live:
-            answers[name] = _stand_in(before, len(exam.queries), night.settings.per_source)
+            answers[name] = stand_in(before, len(exam.queries), night.settings.per_source)
             continue
         with night.meter.phase(f"{name}: fit on the cut"):
             source = for_some(factory(), exam.users).fit(before, night.rng(name))
@@ -83,7 +89,7 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers
     return answers
 
 
-def _stand_in(before: History, n: int, limit: int) -> Answers:
+def stand_in(before: History, n: int, limit: int) -> Answers:
     """The most played songs before the cut, n times, for a source that answers from the present."""
     one = MostPlayed(before).head(limit)
     items = np.full((n, limit), -1, np.int32)
@@ -93,19 +99,21 @@ def _stand_in(before: History, n: int, limit: int) -> Answers:
     return Answers(items, scores)
 
 
-def _alone_and_baselines(night: Night, before: History, exam: Exam, answers: Mapping[str, Answers]) -> dict[str, Values]:
+def alone_and_baselines(night: Night, before: History, exam: Exam, answers: Mapping[str, Answers]) -> dict[str, Judged]:
     """Each source by itself, and the two that everybody must beat."""
-    playable, k = night.facts.playable, night.settings.k
+    playable, k, cutoffs = night.facts.playable, night.settings.k, night.settings.cutoffs
     days, moments, _ = exam.parts(answers)
-    values = {
-        name: exam.judge(alone(days[name], exam.days, playable), alone(moments[name], exam.moments, playable), k)
+    judged = {
+        name: exam.judge(alone(days[name], exam.days, playable), alone(moments[name], exam.moments, playable), cutoffs)
         for name in answers
         if name not in night.recipe.live
     }
     most, rng = MostPlayed(before), night.rng(RANDOM)
-    values[MOST_PLAYED] = exam.judge(most.answers(exam.days, playable, k), most.answers(exam.moments, playable, k), k)
-    values[RANDOM] = exam.judge(at_random(exam.days, playable, k, rng), at_random(exam.moments, playable, k, rng), k)
-    return values
+    popular = most.answers(exam.days, playable, k), most.answers(exam.moments, playable, k)
+    judged[MOST_PLAYED] = exam.judge(*popular, cutoffs)
+    drawn = at_random(exam.days, playable, k, rng), at_random(exam.moments, playable, k, rng)
+    judged[RANDOM] = exam.judge(*drawn, cutoffs)
+    return judged
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class _Match:
     opponent: str
     choice: Choice
 
-    def values(self, before: History, exam: Exam, ours: Mapping[str, Answers], past: Past) -> Values:
+    def judged(self, before: History, exam: Exam, ours: Mapping[str, Answers], past: Past) -> Judged:
         """What the champion is worth to the same users."""
         answers = self._answers(before, exam, ours)
         gone = sorted(set(self.champion.manifest["sources"]) - set(answers))
