@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
             sys.setswitchinterval(0.001)  # the writer and the sources must not wait 5 ms for their turn
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(application, listener))
+            with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(application, listener))  # Ctrl-C is how a server is told to stop
         finally:
             for keeper in keepers:
                 keeper.end()
