@@ -23,6 +23,7 @@ from segue import config
 from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotReady, SegueError
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
+from segue.core.records import AGE_BANDS
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
 from segue.events.ingest import Ingest
@@ -199,6 +200,23 @@ class Home:
         contexts = (self.catalogue.user_context(user)[1] for user in range(len(self.catalogue.users)))
         return np.fromiter(contexts, np.int8, len(self.catalogue.users))
 
+    def groups(self) -> dict[str, Callable[[NDArray[np.int32]], list[str]]]:
+        """How listeners fall into groups: by region and by age band, "" where that is not known."""
+
+        def of(users: NDArray[np.int32], place: int) -> NDArray[np.int32]:
+            return np.array([self.catalogue.user_context(user)[place] for user in users.tolist()], np.int32)
+
+        def regions(users: NDArray[np.int32]) -> list[str]:
+            codes = of(users, 0)
+            known, where = np.unique(codes[codes >= 0], return_inverse=True)
+            names = dict(zip(known.tolist(), self.catalogue.regions.all(known), strict=True)) if len(where) else {}
+            return [names.get(code, "") for code in codes.tolist()]
+
+        def bands(users: NDArray[np.int32]) -> list[str]:
+            return [AGE_BANDS[band] if band >= 0 else "" for band in of(users, 1).tolist()]
+
+        return {"region": regions, "age band": bands}
+
     def model(self) -> Model:
         """The champion, live counts beneath it; before the first night its sources have nothing to say."""
         bundle, ranker = self._bundle()
@@ -348,6 +366,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         recommender=recommender,
         counters=counters,
         keys=api_keys,
+        quality=partial(quality, home),
     )
 
 
@@ -365,22 +384,54 @@ def warm(home: Home, recommender: Recommender, model: Model) -> None:
         recommender.try_out(query, model)
 
 
+def questions(home: Home) -> dict[str, Any]:
+    """How models are tested: what nightly.Settings takes for it."""
+    training = home.settings.training
+    return {
+        "test_ms": config.duration_ms(training.holdout, "training.holdout"),
+        "test_users": training.test_users,
+        "per_source": home.settings.radio.per_source,
+        "workspace": home.path / "night",
+    }
+
+
+def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
+    """What the night trains."""
+    plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
+    return nightly.Recipe(home.factories(live=False, **more), plain, learned, groups=home.groups())
+
+
+JUDGED, LATEST = "judged", "latest"
+"""Under which name and alias the latest judgement of days after training is stored."""
+
+
+def quality(home: Home) -> dict[str, Any]:
+    """What is known of the quality of the champion: its night's test, and a later judgement (`since`) where there is one.
+
+    NotReady before the first night.
+    """
+    version = home.registry().version()
+    if version is None:
+        raise NotReady("nothing was trained yet: run `segue train`")
+    manifest = home.artifacts.get(BUNDLE, version)[1]
+    latest = home.artifacts.alias(JUDGED, LATEST)
+    since = home.artifacts.get(JUDGED, latest)[1] if latest else None
+    return {
+        "version": version,
+        "data": manifest.get("data", {}),
+        "figures": manifest.get("figures", []),
+        "quality": manifest.get("quality"),
+        "since": since if since is not None and since["version"] == version else None,
+    }
+
+
 def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:
     """Train, evaluate, promote or not. A window that is named is kept; the one of the settings widens when it holds little."""
     training = home.settings.training
     length = config.duration_ms(window or training.window, "window")
     chosen = Window(now, length) if window else choose(home.log, now, length, training.enough)
-    settings = nightly.Settings(
-        window_ms=chosen.length_ms,
-        test_ms=config.duration_ms(training.holdout, "training.holdout"),
-        test_users=training.test_users,
-        per_source=home.settings.radio.per_source,
-        force=force,
-        workspace=home.path / "night",
-    )
-    days = {"window_days": chosen.length_ms / 86_400_000}
-    plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
-    recipe = nightly.Recipe(home.factories(live=False, **days), plain, learned)
+    settings = nightly.Settings(**questions(home), window_ms=chosen.length_ms, force=force)
+    recipe = recipe_of(home, window_days=chosen.length_ms / 86_400_000)
     report = nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=chosen.now, progress=progress)
     home.artifacts.prune(BUNDLE, training.keep)
     return report if chosen.note is None else msgspec.structs.replace(report, notes=[chosen.note, *report.notes])

@@ -75,7 +75,7 @@ def test_new_listeners_are_told_from_old_ones(tmp_path: Path) -> None:
     late = (events["user"] < 40) & (events["at"] < T0 + 15 * DAY_MS)
     report = night(tmp_path, events=events[~late])
     found = parts(report.quality.segments, dimension="listening", model="radio", metric="ndcg@10")
-    assert sorted((name.partition(":")[0], part.users) for name, part in found.items()) == [("long-term", 80), ("new", 40)]
+    assert sorted((name.split(" ")[0], part.users) for name, part in found.items()) == [("long-term", 80), ("new", 40)]
 
 
 def test_days_since_training_split_what_was_wanted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`segue train`, `segue evaluate` and `segue rollback`: the night and what it leaves."""
+"""`segue train` and `segue rollback`: the night and what it leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segue.training.report import NightReport
 
 
 def add_commands(commands: Any) -> None:
-    """Add train, evaluate and rollback."""
+    """Add train and rollback."""
     train = commands.add_parser("train", help="the night: fit, evaluate, promote")
     train.add_argument("--as-of", metavar="TIME", help="as if it were this moment (default now)")
     train.add_argument("--window", help='how far back to learn from, such as "90d" (default: [training] window)')
@@ -24,9 +24,6 @@ def add_commands(commands: Any) -> None:
     back = commands.add_parser("rollback", help="serve the model before this one again")
     add_json(back)
     back.set_defaults(run=run_rollback)
-    judged = commands.add_parser("evaluate", help="off-line figures of what serves, beside popularity and random")
-    add_json(judged)
-    judged.set_defaults(run=run_evaluate)
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -72,20 +69,4 @@ def run_rollback(args: argparse.Namespace) -> int:
     with wiring.open_home(args.home, args.config, writer=False) as home:
         version = home.registry().rollback()
     print_json({"serving": version}) if args.json else print(f"serving model {version}; `segue rollback` again undoes this")
-    return 0
-
-
-def run_evaluate(args: argparse.Namespace) -> int:
-    """The figures that the night stored with what serves now."""
-    with wiring.open_home(args.home, args.config, writer=False) as home:
-        bundle = home.registry().bundle()
-    manifest = bundle.manifest
-    if args.json:
-        print_json({"version": bundle.version, "figures": manifest.get("figures", []), "data": manifest.get("data", {})})
-        return 0
-    figures = manifest.get("figures", [])
-    rows = [(f["model"], f["metric"], f["mean"], f"{f['low']:.4f} to {f['high']:.4f}", f["users"]) for f in figures]
-    print_table(
-        f"model {bundle.version} on the days held out of its training", ("model", "metric", "mean", "95 %", "listeners"), rows
-    )
     return 0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from segue.core.ports import Catalogue, OnlineState
 from segue.core.types import Exposure
@@ -41,6 +41,7 @@ class Service:
     recommender: Recommender
     counters: Counters
     keys: frozenset[str] = frozenset()
+    quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
     exposure_wait_s: float = 0.02
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
