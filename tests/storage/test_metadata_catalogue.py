@@ -183,8 +183,20 @@ def test_a_batch_that_fails_leaves_nothing(opened: Open) -> None:
     with pytest.raises(BadInput, match="regions"):
         catalogue.put_users([UserRecord("b", region="one"), UserRecord("c", region="two")])
     assert (len(catalogue.users), len(catalogue.regions)) == (1, 32_767)
+    with pytest.raises(BadInput, match=r"regions: at most 32,768"):
+        catalogue.regions.intern(["one", "two"])
+    assert len(catalogue.regions) == 32_767
     assert catalogue.put_users([UserRecord("d")]).tolist() == [1]
     assert opened().users.find(["b", "d"]).tolist() == [MISSING, 1]
+
+
+def test_devices_beyond_what_an_event_can_tell_apart_are_refused(opened: Open) -> None:
+    catalogue = opened()
+    assert catalogue.devices.intern([f"d{i}" for i in range(128)]).max() == 127
+    with pytest.raises(BadInput, match="devices: at most 128"):
+        catalogue.devices.intern(["d0", "one more"])
+    assert catalogue.devices.intern(["d127"]).tolist() == [127]
+    assert opened().devices.find(["d127", "one more"]).tolist() == [127, MISSING]
 
 
 PLAIN = [

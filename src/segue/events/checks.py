@@ -12,7 +12,8 @@ POSITION_LIMIT: Final = 32_767
 SAMPLE: Final = 60
 
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_EMAIL = re.compile(r"(?<![^@\s])[^@\s]+@[^@\s]+\.[^@\s]+")
+"""Tried from the beginning of each word only, so that a long text costs no more than its length."""
 _APART = re.compile(r"[\W_]+")
 
 
@@ -60,14 +61,19 @@ def all_names(kind: str, values: list[str]) -> bool:
 
 def user_error(text: str) -> str | None:
     """Why the text cannot be a user id; e-mail addresses are refused, because ids are stored and shown."""
-    if "@" in text and _EMAIL.fullmatch(text.strip()):
+    if holds_email(text):
         return "user looks like an e-mail address: send a pseudonymous id instead, for example a number or a keyed hash"
     return name_error("user", text)
 
 
+def holds_email(text: str) -> bool:
+    """Whether an e-mail address stands anywhere in the text, in brackets too."""
+    return "@" in text and _EMAIL.search(text) is not None
+
+
 def masked(text: str) -> str:
-    """The text, with anything that looks like an e-mail address blotted out: for logs of rejected rows."""
-    return _EMAIL.sub("…@…", text)
+    """The text, with "[e-mail]" in place of each word that holds an address: for search words and logs of refused rows."""
+    return _EMAIL.sub("[e-mail]", text) if "@" in text else text
 
 
 def cleaned(text: str) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
 from segue.core.errors import BadInput
 from segue.core.records import AGE_BAND_STARTS, AGE_BANDS
-from segue.events.checks import shorten
+from segue.events.checks import holds_email, shorten
 
 OLDEST: Final = 130
 CELL: Final = 2
@@ -138,6 +138,13 @@ def region_error(text: str) -> str | None:
     except BadInput as error:
         return error.detail
     return None
+
+
+def refuse_emails(fields: Mapping[str, Iterable[str | None] | None]) -> None:
+    """BadInput when a text of one of the fields holds an e-mail address, without repeating it."""
+    for field, texts in fields.items():
+        if any(text is not None and holds_email(text) for text in texts or ()):
+            raise BadInput(f"{field}: an e-mail address is refused; leave it out", field)
 
 
 def refuse_personal(fields: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.actions import ACTIONS
+from segue.core.errors import BadInput
 from segue.core.hashing import hash64, request_number
 from segue.core.ports import Catalogue, Names
 from segue.core.types import EVENT, MISSING, Events, UInt64, empty_events
@@ -54,8 +55,8 @@ def build(batch: Sequence[EventIn], catalogue: Catalogue, entropy: Callable[[int
     events["action"] = [ACTIONS[event.action] for event in batch]
     events["user"] = catalogue.users.intern([event.user for event in batch])
     events["item"] = _named([event.item for event in batch], catalogue.items)
-    events["region"] = _named([event.region for event in batch], catalogue.regions)
-    events["device"] = _named([event.device for event in batch], catalogue.devices)
+    put_ids(events, "region", _named([event.region for event in batch], catalogue.regions))
+    put_ids(events, "device", _named([event.device for event in batch], catalogue.devices))
     events["played_s"] = np.array([event.played_s for event in batch], np.float32)
     events["duration_s"] = np.array([event.duration_s for event in batch], np.float32)
     events["value"] = np.array([event.value for event in batch], np.float32)
@@ -97,6 +98,14 @@ def _named(values: list[str | None], names: Names) -> NDArray[np.int32]:
         return np.full(len(values), MISSING, np.int32)
     dense = dict(zip(given, names.intern(given).tolist(), strict=True))
     return np.array([MISSING if value is None else dense[value] for value in values], np.int32)
+
+
+def put_ids(events: Events, column: str, ids: NDArray[np.int32]) -> None:
+    """Write dense ids (n,) into a column; BadInput where the column is too narrow for one, which would name another thing."""
+    most = int(np.iinfo(EVENT[column]).max)
+    if ids.max(initial=MISSING) > most:
+        raise BadInput(f"{column}: this home knows more than {most + 1:,} of them; send coarser ones", column)
+    events[column] = ids
 
 
 def _numbers(values: list[str | None], number: Callable[[str], int]) -> UInt64:

@@ -13,10 +13,11 @@ import msgspec
 
 from segue.core.actions import STARS
 from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, LATEST_S, iso, parse_time
+from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
-from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, name_error, shorten, user_error
-from segue.events.coarsen import PlaceFacts, band_of, refuse_personal, region_name, region_of
+from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, masked, name_error, shorten, user_error
+from segue.events.coarsen import PlaceFacts, band_of, refuse_emails, refuse_personal, region_name, region_of
 from segue.events.envelope import MOST_ROWS, UNREADABLE, check_rows, explained, rows_of_body
 
 T = TypeVar("T")
@@ -147,7 +148,8 @@ def _checked(wire: _Wire, now: int, plain: bool) -> EventIn:
     return EventIn(
         user=wire.user, action=wire.action, at=moment(wire.at, now), item=wire.item, event_id=wire.event_id,
         played_s=wire.played_s, duration_s=wire.duration_s, value=wire.value, request_id=wire.request_id,
-        position=wire.position, session=wire.session, device=context.device, text=wire.text,
+        position=wire.position, session=wire.session, device=None if context.device is None else device_kind(context.device),
+        text=None if wire.text is None else masked(wire.text),
         region=None if context.region is None else _region(context.region),
     )  # fmt: skip
 
@@ -306,6 +308,7 @@ def _user(row: dict[str, Any], now: int) -> UserRecord:
         raise BadInput(wrong, "id")
     wire = msgspec.convert(row, _UserWire)
     _check_texts("id", wire.id, [t for t in (wire.gender, *(wire.tags or []), *(wire.artists or [])) if t])
+    refuse_emails({"gender": [wire.gender], "tags": wire.tags, "artists": wire.artists})
     facts = PlaceFacts(wire.region, wire.country, wire.lat, wire.lon, None if wire.zip is None else str(wire.zip))
     return UserRecord(
         id=wire.id, age_band=band_of(wire.age, wire.age_band, wire.birth_date, now), gender=wire.gender,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from segue.core.clock import DAY_MS, EARLIEST_MS, FUTURE_SLACK_MS, iso, parse_time
+from segue.core.devices import device_kind
 from segue.core.hashing import hash64
 from segue.core.types import MISSING, Bool, Int64
 from segue.events.checks import all_names, cleaned, masked, name_error, normalize, shorten, user_error
@@ -52,7 +53,8 @@ class Frame:
         if spec is None:
             return Coded.none(self.n)
         if spec.constant is not None:
-            return Coded.same(self.n, spec.prefix + str(spec.constant))
+            fixed = spec.prefix + str(spec.constant)
+            return Coded.same(self.n, device_kind(fixed) if field == "device" else fixed)
         parts = [self._texts(name, field) for name in spec.sources]
         if spec.normalize:
             parts = [Coded(p.codes, [normalize(v) for v in p.values]) for p in parts]
@@ -60,7 +62,9 @@ class Frame:
         for part in parts[1:]:
             coded = joined(coded, part)
         coded = self._told(coded, spec, field)
-        if spec.normalize or spec.values is not None or spec.lookup is not None:
+        if field == "device":
+            coded = Coded(coded.codes, [device_kind(v) for v in coded.values])
+        if spec.normalize or spec.values is not None or spec.lookup is not None or field == "device":
             coded = coded.distinct()
         self._check_names(coded, field)
         if needed:
@@ -110,11 +114,19 @@ class Frame:
             wrong = np.array([e is not None for e in errors], np.bool_)
             self.flag(coded.spread(wrong, 0).astype(np.bool_), lambda row: str(errors[int(coded.codes[row])]))
 
+    def check_users(self, coded: Coded) -> None:
+        """Refuse the rows of a column whose names cannot name a user; for names that are made of something else."""
+        self._check_names(coded, "user")
+
     def words(self, spec: Column | None, field: str) -> list[str | None]:
         """A column of text for people, see coded_words, as a list."""
         coded = self.coded_words(spec, field)
         values: list[str | None] = [*coded.values, None]
         return [values[code] for code in coded.codes.tolist()]
+
+    def masked_words(self, spec: Column | None, field: str) -> list[str | None]:
+        """A column of words that listeners wrote, as a list, e-mail addresses masked."""
+        return [None if word is None else masked(word) for word in self.words(spec, field)]
 
     def coded_words(self, spec: Column | None, field: str) -> Coded:
         """A column of text for people: cleaned of control characters and cut at 500; only broken UTF-8 refuses a row."""

@@ -31,6 +31,8 @@ class EventMaker:
         """(events, which rows of the frame they come of, rows of repeated blocks); refused rows are flagged in the frame."""
         table = self.table
         session = self._session(frame)
+        if self._owned(table):
+            frame.check_users(session)
         user = session if self._owned(table) else frame.names(table.spec("user"), "user", needed=True)
         item = frame.names(table.spec("item"), "item", needed=table.role not in ("searches", "events"))
         at = frame.times(_given(table.spec("at")), "at", self.now)
@@ -43,7 +45,7 @@ class EventMaker:
         value = self._values(frame, action)
         position = self._given_position(frame)
         names = {f: frame.names(table.spec(f), f) for f in ("request_id", "region", "device", "event_id")}
-        words = frame.words(table.spec("text"), "text") if table.role in ("searches", "events") else []
+        words = frame.masked_words(table.spec("text"), "text") if table.role in ("searches", "events") else []
         if table.role == "searches":
             frame.flag(np.array([w is None for w in words], np.bool_), lambda _: "text is missing")
         repeated = self._repeated(frame, user, item, session, at)

@@ -10,7 +10,8 @@ import numpy as np
 
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
-from segue.events.coarsen import PlaceFacts, band_of, region_of
+from segue.events.checks import holds_email
+from segue.events.coarsen import PlaceFacts, band_of, refuse_emails, region_of
 from segue.events.importers.batch import Coded, ImportBatch
 from segue.events.importers.columns import TO_SECONDS, Frame, numbers
 from segue.events.importers.files import Raw
@@ -83,7 +84,8 @@ def _extra(frame: Frame, table: Table, row: int) -> dict[str, str | int | float 
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if value is not None and value == value and value != "":
-            found[name] = value if isinstance(value, (str, int, float, bool)) else str(value)
+            plain = isinstance(value, (str, int, bool)) or (isinstance(value, float) and math.isfinite(value))
+            found[name] = value if plain else str(value)
     return found or None
 
 
@@ -100,7 +102,7 @@ class FactMaker:
         users = self.table.role == "users"
         ids = frame.names(self.table.spec("id"), "user" if users else "id", needed=True)
         for field in self.gathers:
-            self._gather(field, ids, frame.coded_words(self.table.spec(field), field))
+            self._gather(frame, field, ids, frame.coded_words(self.table.spec(field), field))
         items: list[ItemRecord] = []
         people: list[UserRecord] = []
         if users:
@@ -112,9 +114,12 @@ class FactMaker:
         rows_read = frame.n + len(raw.lost)
         return ImportBatch(file, rows_read, None, items, people, rejected, fact_rows=rows_read - len(rejected), share=raw.share)
 
-    def _gather(self, field: str, ids: Coded, values: Coded) -> None:
-        """Count the pairs of name and value."""
-        both = (ids.codes >= 0) & (values.codes >= 0)
+    def _gather(self, frame: Frame, field: str, ids: Coded, values: Coded) -> None:
+        """Count the pairs of name and value; rows of users whose value holds an e-mail address are refused."""
+        if self.table.role == "users":
+            mails = np.array([holds_email(value) for value in values.values], np.bool_)
+            frame.flag(values.spread(mails, 0).astype(np.bool_), lambda _: f"{field}: an e-mail address is refused")
+        both = (ids.codes >= 0) & (values.codes >= 0) & ~frame.bad
         pairs = ids.codes[both].astype(np.int64) * max(len(values.values), 1) + values.codes[both]
         found, counts = np.unique(pairs, return_counts=True)
         for pair, count in zip(found.tolist(), counts.tolist(), strict=True):
@@ -163,6 +168,7 @@ def user_record(name: str, told: dict[str, str | float | None], now: int, table:
     region, country, code, born = (None if (v := told.get(f)) is None else str(v) for f in PLACES)
     tags, artists = (split_tags(v if isinstance(v := told.get(f), str) else None, table.spec(f)) for f in ("tags", "artists"))
     gender = told.get("gender")
+    refuse_emails({"gender": [None if gender is None else str(gender)], "tags": tags, "artists": artists})
     return UserRecord(
         id=name, age_band=band_of(age, None, born, now), gender=None if gender is None else str(gender)[:32],
         region=region_of(PlaceFacts(region, country, lat, lon, code)), tags=tags, artists=artists,

@@ -19,6 +19,7 @@ from segue.core.types import EVENT, MISSING, Events
 from segue.events.checks import POSITION_LIMIT
 from segue.events.importers.batch import EventColumns, ImportBatch
 from segue.events.importers.keys import NameHashes, Repeats, event_keys, hashes64, rows_of
+from segue.events.rows import put_ids
 
 CHUNK_ROWS = 65_536
 HOPELESS_ROWS = 100_000
@@ -153,7 +154,7 @@ class _Sink:
             ("region", columns.region, catalogue.regions), ("device", columns.device, catalogue.devices),
         ):  # fmt: skip
             dense[name] = names.intern(coded.values) if coded.values else np.zeros(0, np.int32)
-            events[name] = np.append(dense[name], np.int32(MISSING))[coded.codes]
+            put_ids(events, name, np.append(dense[name], np.int32(MISSING))[coded.codes])
         sessions = hashes64(columns.session.values)
         users = self.user_hashes.of(columns.user.values, dense["user"])
         items = self.item_hashes.of(columns.item.values, dense["item"])

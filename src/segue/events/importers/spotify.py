@@ -10,6 +10,7 @@ import msgspec
 
 from segue.core.actions import Action
 from segue.core.clock import parse_time
+from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.events.importers.batch import ImportBatch
 from segue.events.importers.history import ME, Heard, History, Part, parts_of, shares
@@ -17,11 +18,6 @@ from segue.events.importers.history import ME, Heard, History, Part, parts_of, s
 LARGEST = 256 << 20
 """The exports cut their files at about 12 MB; a file is read whole."""
 PREFIXES = ("streaming_history", "endsong", "streaminghistory")
-_DEVICES = (
-    ("web", "web"), ("android", "phone"), ("ios", "phone"), ("iphone", "phone"), ("ipad", "tablet"), ("windows", "desktop"),
-    ("os x", "desktop"), ("osx", "desktop"), ("macos", "desktop"), ("linux", "desktop"), ("cast", "speaker"),
-    ("sonos", "speaker"), ("alexa", "speaker"), ("tv", "tv"), ("playstation", "tv"), ("xbox", "tv"), ("car", "car"),
-)  # fmt: skip
 
 
 class _Play(msgspec.Struct, gc=False):
@@ -95,7 +91,8 @@ class SpotifyReader:
             user=self.user, artist=artist or "", title=title, at=_time(play.ts or play.endTime),
             action=Action.SKIPPED if left else Action.COMPLETED if play.reason_end == "trackdone" else None,
             played_s=math.nan if played is None else played / 1000, album=play.master_metadata_album_album_name, kind=kind,
-            region=play.conn_country if play.conn_country not in (None, "", "ZZ") else None, device=_device(play.platform),
+            region=play.conn_country if play.conn_country not in (None, "", "ZZ") else None,
+            device=device_kind(play.platform) if play.platform else None,
             extra=(("spotify_uri", uri),) if uri else (),
         )  # fmt: skip
 
@@ -134,11 +131,3 @@ def _time(text: str | None) -> int:
         return parse_time(text)
     except (ValueError, OverflowError):
         raise BadInput(f"ts: expected a time such as 2024-01-31T12:00:00Z, found {text[:60]!r}") from None
-
-
-def _device(platform: str | None) -> str | None:
-    """The kind of device only: models and serial numbers of "platform" point at a person."""
-    if not platform:
-        return None
-    low = platform.lower()
-    return next((kind for sign, kind in _DEVICES if sign in low), "other")

@@ -19,7 +19,6 @@ from segue.storage.metadata.texts import Texts
 from segue.storage.metadata.works import Works
 
 EPOCH = date(1970, 1, 1).toordinal()
-MOST_REGIONS = np.iinfo(np.int16).max
 
 
 @lru_cache(maxsize=65_536)

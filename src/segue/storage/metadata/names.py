@@ -7,20 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.errors import NotFound
+from segue.core.errors import BadInput, NotFound
 from segue.core.types import MISSING, Arrays, Int32
 from segue.storage.metadata.database import Database, Transaction
 from segue.storage.metadata.table import NameTable
 
 BATCH = 100_000
+MOST_NAMES = 2**31 - 1
+"""Dense ids are int32."""
 
 
 class SqliteNames:
-    """Names of one kind in a database. `find` takes no lock and sees a name only once it is on disk."""
+    """Names of one kind in a database, at most `most` (BadInput beyond).
 
-    def __init__(self, database: Database, kind: int) -> None:
+    `find` takes no lock and sees a name only once it is on disk.
+    """
+
+    def __init__(self, database: Database, kind: int, what: str = "names", most: int = MOST_NAMES) -> None:
         self._database = database
         self._kind = kind
+        self._what, self._most = what, most
         self._table = NameTable()
 
     def __len__(self) -> int:
@@ -45,6 +51,8 @@ class SqliteNames:
             return found
         start = len(self._table)
         given = {name: start + i for i, name in enumerate(dict.fromkeys(names[i] for i in unknown))}
+        if start + len(given) > self._most:
+            raise BadInput(f"{self._what}: at most {self._most:,} can be told apart; send coarser ones", self._what)
         rows = [(self._kind, dense, name.encode("utf-8", "surrogatepass")) for name, dense in given.items()]
         transaction.executemany("INSERT INTO names VALUES (?, ?, ?)", rows)
         transaction.after(lambda: self._table.append(list(given)))

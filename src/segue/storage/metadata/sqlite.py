@@ -9,18 +9,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from segue.core.errors import BadInput, NotFound
+from segue.core.errors import NotFound
 from segue.core.records import ItemRecord, UserRecord
-from segue.core.types import MISSING, Int32, Items
+from segue.core.types import EVENT, MISSING, Int32, Items
 from segue.storage.metadata.cache import Cache
-from segue.storage.metadata.columns import MOST_REGIONS, ItemColumns, ItemRows, UserColumns
+from segue.storage.metadata.columns import ItemColumns, ItemRows, UserColumns
 from segue.storage.metadata.database import Database, Transaction
 from segue.storage.metadata.merge import merged
-from segue.storage.metadata.names import SqliteNames
+from segue.storage.metadata.names import MOST_NAMES, SqliteNames
 from segue.storage.metadata.search import MOST_WORDS, SearchIndex, holds, words
 
 KINDS = ("users", "items", "artists", "albums", "tags", "regions", "devices")
 """The place of a kind is its number in the database: append new ones, never reorder."""
+MOST = {kind: int(np.iinfo(EVENT[column]).max) + 1 for kind, column in (("regions", "region"), ("devices", "device"))}
+"""As many names as the column of an event can tell apart: one more would be another's id there."""
 BATCH = 20_000
 Resolve = Callable[[SqliteNames, Sequence[str]], Int32]
 
@@ -37,7 +39,9 @@ class SqliteCatalogue:
         folder.mkdir(parents=True, exist_ok=True)
         self._today, self._work_key = today, work_key
         self._database = Database(folder / "catalogue.db")
-        self._names = {kind: SqliteNames(self._database, number) for number, kind in enumerate(KINDS)}
+        self._names = {
+            kind: SqliteNames(self._database, number, kind, MOST.get(kind, MOST_NAMES)) for number, kind in enumerate(KINDS)
+        }
         self.users, self.items = self._names["users"], self._names["items"]
         self.artists, self.albums = self._names["artists"], self._names["albums"]
         self.tags, self.regions = self._names["tags"], self._names["regions"]
@@ -186,8 +190,6 @@ class SqliteCatalogue:
         transaction.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", encoded)
         rows, records = np.fromiter(changed, np.int32, len(changed)), list(changed.values())
         regions = _ids([r.region for r in records], lambda texts: self.regions.stage(transaction, texts))
-        if regions.max(initial=0) > MOST_REGIONS:
-            raise BadInput(f"more than {MOST_REGIONS:,} regions: send coarser ones", "region")
 
         def follow() -> None:
             self._users.put(rows, records, regions)
