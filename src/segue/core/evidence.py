@@ -44,11 +44,19 @@ def reciprocal_ranks(evidence: Float32, k: float) -> Float32:
 
 def union(sources: Sequence[str], answers: Sequence[Scored]) -> Candidates:
     """Every item that some source offered, ascending, with what each source said of it; answers[i] is of sources[i]."""
-    items = np.unique(np.concatenate([a.items for a in answers])) if answers else np.zeros(0, np.int32)
+    items = _distinct(np.concatenate([a.items for a in answers])) if answers else np.zeros(0, np.int32)
     evidence = np.full((len(items), len(answers)), np.nan, np.float32)
     for column, answer in enumerate(answers):
         evidence[np.searchsorted(items, answer.items), column] = answer.scores
     return Candidates(items.astype(np.int32, copy=False), evidence, tuple(sources))
+
+
+def _distinct(items: Int32) -> Int32:
+    """The items, each once, ascending: a sort of some hundred numbers is quicker than np.unique, which builds a hash table."""
+    items = np.sort(items)
+    first = np.ones(len(items), np.bool_)
+    np.not_equal(items[1:], items[:-1], out=first[1:])
+    return items[first]
 
 
 def best(items: Int32, scores: Float32, limit: int) -> Scored:

@@ -207,7 +207,7 @@ class Slate:
             raise ValueError(f"a slate of {k} items needs {k} scores, propensities, sources, reasons; got lengths {lengths}")
         if k and not (np.all(self.propensities > 0) and np.all(self.propensities <= 1)):
             raise ValueError("propensities must be in (0, 1]: without them no policy can be judged off-line")
-        if len(np.unique(self.items)) != k:
+        if len(set(self.items.tolist())) != k:
             raise ValueError("a slate holds an item twice")
 
 

@@ -70,17 +70,15 @@ class Explainer:
             for source in sources
             if (because := getattr(source, "because", None)) is not None
         }
-        titles = self._titles({c for found in causes.values() for c in found if c != MISSING})
-        artists = [artist for _, artist in self._catalogue.titles(items)]
+        named = [causes[names[0]][place] if names and names[0] in causes else MISSING for place, names in enumerate(offered)]
+        titles = self._titles({cause for cause in named if cause != MISSING})
         seeds = set(query.seeds.items.tolist())
         words = []
-        for place, names in enumerate(offered):
-            name = names[0] if names else ""
-            cause = causes[name][place] if name in causes else MISSING
+        for place, (names, cause) in enumerate(zip(offered, named, strict=True)):
             if cause != MISSING:
                 words.append(f"goes with {titles[cause]}" if cause in seeds else f"because you finished {titles[cause]}")
             else:
-                words.append(self._plain(query, name, artists[place]))
+                words.append(self._plain(query, names[0] if names else "", items[place : place + 1]))
         return tuple(words)
 
     def _titles(self, items: set[int]) -> dict[int, str]:
@@ -89,8 +87,9 @@ class Explainer:
         found = self._catalogue.titles(np.array(order, np.int32)) if order else []
         return {item: title for item, (title, _) in zip(order, found, strict=True)}
 
-    def _plain(self, query: Query, name: str, artist: str) -> str:
+    def _plain(self, query: Query, name: str, item: Int32) -> str:
         if name == "artist":
+            artist = self._catalogue.titles(item)[0][1]
             return f"more from {artist}" if artist else "more from an artist you play"
         if name == "fresh":
             return "new, and close to what you play" if len(query.recent) else "new here"
