@@ -5,51 +5,153 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
-from segue.benchmarks._blend import say
-from segue.benchmarks._topn import K, Split, judge, ranked, read
-from segue.candidates.graph_filter import GraphFilter
-from segue.core.types import Float32, Int64
-from segue.evaluation.intervals import bootstrap
+from segue.benchmarks._blend import say, search
+from segue.benchmarks._topn import K, Split, cut, judge, ranked, read, tells_order
+from segue.benchmarks._topn_blend import blend, choose_weights, pool
+from segue.benchmarks._topn_models import FAMILIES, Learner, Score
+from segue.core.errors import BadInput
+from segue.core.types import Int64
+from segue.evaluation.intervals import bootstrap, paired
+from segue.evaluation.ranking import PerList
+
+SAMPLE = 3000
+"""Users of a cut that hyperparameters are chosen on, and as many others for the weights of the blend."""
+SMALL = 200_000
+"""Below so many pairs a random cut is made FOLDS times: one would hold too few users to choose on."""
+FOLDS = 3
+Chosen = dict[str, dict[str, Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `segue benchmark topn`."""
-    parser.add_argument("--train", required=True, help="Parquet: user, item[, value]")
-    parser.add_argument("--test", required=True, help="Parquet: user, item")
+    parser.add_argument("--train", required=True, help="Parquet: user, item[, value] (or user_id, item_id)")
+    parser.add_argument("--test", required=True, help="Parquet: user, item (or user_id, item_id)")
+    parser.add_argument("--cut", choices=("auto", "random", "end"), default="auto", help="what of train to choose on")
+    parser.add_argument("--versus", choices=tuple(FAMILIES), help="a model to compare with, pair by pair of users")
+    parser.add_argument("--peers", action="store_true", help="also the package implicit, where it is installed")
+
+
+class Study:
+    """Cuts of train with a learner each, and the users that are asked."""
+
+    def __init__(self, split: Split, kind: str) -> None:
+        rng = np.random.default_rng(0)
+        folds = FOLDS if kind == "random" and split.train.nnz < SMALL else 1
+        keys = [split.place if kind == "end" else rng.random(split.train.nnz) for _ in range(folds)]
+        self.cuts = [cut(split, key) for key in keys]
+        self.learners = [Learner(weights_of(part.train)) for part in self.cuts]
+        drawn = [rng.permutation(part.asked()) for part in self.cuts]
+        self.users = [np.sort(users[:SAMPLE]) for users in drawn]
+        self.others = [np.sort(users[-SAMPLE:]) for users in drawn]
+        if not all(map(len, self.users)):
+            raise BadInput("no user of train has two items or more: there is nothing to choose on")
+
+    def quality(self, name: str, values: dict[str, Any]) -> float:
+        """(recall@20 + NDCG@20) / 2 over the users of the cuts."""
+        out = []
+        for part, learner, users in zip(self.cuts, self.learners, self.users, strict=True):
+            found = judge(ranked(learner.fit(name, values), part, users), part, users)
+            out.append((found.recall.mean() + found.ndcg.mean()) / 2)
+        return float(np.mean(out))
+
+    def choose(self) -> tuple[Chosen, dict[str, float], dict[str, float]]:
+        """Hyperparameters of each model, what it reaches on the cut, and the weights of the blend."""
+        chosen, reached = {}, {}
+        for name, (_, grid) in FAMILIES.items():
+            began = time.process_time()
+            chosen[name], reached[name] = search(grid, lambda values, name=name: self.quality(name, values))
+            say(f"{name}: {reached[name]:.4f} with {chosen[name]} ({time.process_time() - began:.0f} CPU s)")
+        pools = []
+        for part, learner, users in zip(self.cuts, self.learners, self.others, strict=True):
+            pools.append(pool([learner.fit(name, chosen[name]) for name in FAMILIES], part, users))
+        weights, reached["blend"] = choose_weights(pools, list(FAMILIES))
+        say(f"blend: {reached['blend']:.4f} with {weights}")
+        return chosen, weights, reached
+
+
+def weights_of(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    """What is wanted, as ones."""
+    return sparse.csr_matrix((np.ones(rows.nnz, np.float32), rows.indices, rows.indptr), shape=rows.shape)
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Fit, rank everything for everyone with something held out, and measure."""
+    """Choose on cuts of train, fit on train, and look at the test once."""
     split = read(args.train, args.test)
     users = split.asked()
-    say(f"{split.train.nnz:,} pairs of {split.train.shape[0]:,} users and {split.train.shape[1]:,} items")
-    began = time.process_time()
-    binary = split.train.copy()
-    binary.data[:] = 1
-    model = GraphFilter(rank=256).fit_matrix(binary, np.random.default_rng(0))
-    fit_cpu = time.process_time() - began
+    if not len(users) or not split.train.nnz:
+        raise BadInput(f"{args.train} and {args.test} need at least one pair each")
+    kind = args.cut if args.cut != "auto" else ("end" if tells_order(split) else "random")
+    say(f"{split.train.nnz:,} pairs of {split.train.shape[0]:,} users and {split.train.shape[1]:,} items; cut: {kind}")
+    clock = [time.process_time()]
+    chosen, weights, reached = Study(split, kind).choose()
+    clock.append(time.process_time())
+    used = {name for name, weight in weights.items() if weight} | {"popularity"} | ({args.versus} if args.versus else set())
+    learner = Learner(weights_of(split.train))
+    models = {name: learner.fit(name, chosen[name]) for name in FAMILIES if name in used}
+    clock.append(time.process_time())
+    ours = measure(blend(models, weights), split, users)
+    clock.append(time.process_time())
+    choose_cpu, fit_cpu, score_cpu = (round(float(s), 1) for s in np.diff(clock))
+    out: dict[str, object] = {
+        "model": "blend",
+        "users": len(users),
+        **figures(ours),
+        "popularity": figures(measure(models["popularity"], split, users)),
+        "cut": kind,
+        "on_the_cut": {name: round(value, 4) for name, value in reached.items()},
+        "weights": {name: round(weight, 3) for name, weight in weights.items() if weight},
+        "hyperparameters": {name: chosen[name] for name in FAMILIES if name in used},
+        "choose_cpu_s": choose_cpu,
+        "fit_cpu_s": fit_cpu,
+        "score_cpu_s": score_cpu,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    if args.versus:
+        out["versus"] = {"model": args.versus, **against(ours, measure(models[args.versus], split, users))}
+    if args.peers:
+        out["implicit"] = peer(split, users, ours)
+    return out
 
-    def score(part: Int64) -> Float32:
-        return model.score_block(binary[part])
 
-    return {"model": "graph_filter", **figures(score, split, users), "fit_cpu_s": round(fit_cpu, 2), "peak_rss_mb": peak()}
+def measure(score: Score, split: Split, users: Int64) -> PerList:
+    """Every user with something held out, all items ranked, train left out."""
+    return judge(ranked(score, split, users), split, users)
 
 
-def figures(score: object, split: Split, users: Int64) -> dict[str, object]:
+def figures(found: PerList) -> dict[str, object]:
     """recall@20 and NDCG@20 with 95 % bootstrap intervals over users."""
-    began = time.process_time()
-    found = judge(ranked(score, split, users), split, users)  # type: ignore[arg-type]
-    out: dict[str, object] = {"users": len(users)}
+    out: dict[str, object] = {}
     for name in ("recall", "ndcg"):
         sure = bootstrap(getattr(found, name), np.random.default_rng(0))
         out[f"{name}@{K}"] = round(sure.mean, 4)
         out[f"{name}@{K}_interval"] = [round(sure.low, 4), round(sure.high, 4)]
-    return out | {"score_cpu_s": round(time.process_time() - began, 2)}
+    return out
 
 
-def peak() -> int:
-    """The most memory this process ever held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def against(ours: PerList, theirs: PerList) -> dict[str, object]:
+    """Their figures, and ours less theirs by a paired bootstrap over users."""
+    out = figures(theirs)
+    for name in ("recall", "ndcg"):
+        gain = paired(getattr(ours, name), getattr(theirs, name), np.random.default_rng(0))
+        out[f"{name}@{K}_gain"] = round(gain.mean, 4)
+        out[f"{name}@{K}_gain_interval"] = [round(gain.low, 4), round(gain.high, 4)]
+    return out
+
+
+def peer(split: Split, users: Int64, ours: PerList) -> dict[str, object]:
+    """ALS of the package implicit, 128 factors, on the same train; its other settings are its own defaults."""
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+    except ImportError:
+        return {"skipped": "the package implicit is not installed"}
+    began = time.process_time()
+    model = AlternatingLeastSquares(factors=128, num_threads=1, random_state=0)
+    model.fit(weights_of(split.train), show_progress=False)
+    right = np.ascontiguousarray(model.item_factors.T)
+    fit_cpu = round(time.process_time() - began, 1)
+    return against(ours, measure(lambda rows: model.user_factors[rows] @ right, split, users)) | {"fit_cpu_s": fit_cpu}

@@ -8,8 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from segue.candidates._item_item import _ItemItem, best_neighbours, powers, row_blocks, scaled, wanted
+from segue.candidates._item_item import _ItemItem, best_neighbours, csr, powers, row_blocks, scaled, wanted
 from segue.candidates._pull import Reading
+from segue.candidates._spread import spread
 from segue.core.types import Float32, History
 
 _PAIRS = 1 << 16
@@ -89,9 +90,9 @@ class GraphFilter(_ItemItem):
 
     def score_block(self, rows: sparse.csr_matrix) -> Float32:
         """The filter itself, not cut to neighbours: (m, n_items) rows of weights -> (m, n_items) float32 scores."""
-        near = ((rows @ self.matrix_.T) @ self.matrix_).toarray()
-        broad = (rows.multiply(self.item_[None, :]).tocsr() @ self.vectors_) * self.spectrum_
-        return np.asarray(near + (broad @ self.vectors_.T) * self.out_, np.float32)
+        near = spread(csr(rows), csr(self.matrix_.T.tocsr()), csr(self.matrix_), 1.0, rows.shape[1])
+        broad = (scaled(np.ones(rows.shape[0], np.float32), rows, self.item_) @ self.vectors_) * self.spectrum_
+        return near + (broad @ self.vectors_.T) * self.out_
 
 
 def right_vectors(matrix: sparse.csr_matrix, rank: int, steps: int, rng: np.random.Generator) -> tuple[Float32, Float32]:
@@ -104,9 +105,21 @@ def right_vectors(matrix: sparse.csr_matrix, rank: int, steps: int, rng: np.rand
     turned = matrix.T.tocsr()
     basis = rng.standard_normal((matrix.shape[1], width), np.float32)
     for _ in range(steps):
-        basis = np.linalg.qr(matrix @ basis)[0]
-        basis = np.linalg.qr(turned @ basis)[0]
-    _, values, right = np.linalg.svd((matrix @ basis).astype(np.float32), full_matrices=False)
-    vectors = basis @ right.T[:, : min(rank, width)]
-    peak = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    return values[: vectors.shape[1]].astype(np.float32), np.ascontiguousarray(vectors * np.sign(peak), np.float32)
+        basis = _orthonormal(turned @ _orthonormal(matrix @ basis))
+    projected = matrix @ basis
+    squares, turn = np.linalg.eigh(projected.T.astype(np.float64) @ projected)
+    best = np.argsort(-squares, kind="stable")[:rank]
+    vectors = basis @ turn[:, best].astype(np.float32)
+    if vectors.size:
+        peak = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
+        vectors *= np.sign(peak)
+    return np.sqrt(np.maximum(squares[best], 0)).astype(np.float32), np.ascontiguousarray(vectors)
+
+
+def _orthonormal(vectors: Float32) -> Float32:
+    """An orthonormal basis of the columns' span by the eigenvectors of their Gramian: two products instead of a QR."""
+    for _ in range(2):  # the second round takes away what rounding left in the first
+        values, turn = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+        scale = 1 / np.sqrt(np.maximum(values, 1e-7 * max(float(values.max(initial=0)), 1e-30)))
+        vectors = vectors @ (turn * scale).astype(np.float32)
+    return vectors

@@ -1,0 +1,122 @@
+"""The collaborative models of the house as `topn` tries them: each learns a matrix of weights and scores whole rows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from segue.candidates._item_item import csr, powers, scaled
+from segue.candidates._spread import spread
+from segue.candidates.als.matrix import Confidences
+from segue.candidates.als.solver import Factorizer
+from segue.candidates.ease import item_weights
+from segue.candidates.graph_filter import right_vectors
+from segue.candidates.item_knn import ItemKnn
+from segue.core.types import Float32, Int64
+
+RANK = 512
+"""Singular vectors that are computed once for all low-pass filters of a matrix."""
+HEAD = 6000
+"""EASE explains so many items at most, the most wanted ones: its cost grows with their cube."""
+Score = Callable[[Int64], Float32]
+"""Places of rows (m,) -> scores of all items (m, n_items) float32."""
+
+
+class Learner:
+    """One matrix (n_users, n_items) of weights above zero, and what models of it share."""
+
+    def __init__(self, rows: sparse.csr_matrix) -> None:
+        self.rows = rows
+        self.users = np.diff(rows.indptr)
+        self.items = np.bincount(rows.indices, minlength=rows.shape[1])
+        self._spectra: tuple[Float32, Float32] | None = None
+
+    def weighted(self, user: float, item: float) -> sparse.csr_matrix:
+        """diag(user degrees ** -user) rows diag(item degrees ** -item)."""
+        return scaled(powers(self.users, -user), self.rows, powers(self.items, -item))
+
+    def spectra(self) -> tuple[Float32, Float32]:
+        """The largest RANK singular values and right vectors of the symmetrically normalized matrix."""
+        if self._spectra is None:
+            self._spectra = right_vectors(self.weighted(0.5, 0.5), RANK, 3, np.random.default_rng(0))
+        return self._spectra
+
+    def popularity(self) -> Score:
+        """The number of users of an item, for everyone."""
+        scores = self.items.astype(np.float32)
+        return lambda users: np.tile(scores, (len(users), 1))
+
+    def kernel(self, item_in: float, item_out: float, user: float, sharpness: float = 1.0) -> Score:
+        """What similar users want: the similarity is a sum over shared items, weighted by degrees, to a power.
+
+        Sharpness 1 is the linear filter of GF-CF (candidates/graph_filter.py) with free exponents; above it, few near users
+        count more than many far ones, as the k nearest do in candidates/user_knn.py.
+        """
+        near = csr(self.weighted(user / sharpness, item_in).T.tocsr())
+        back = csr(self.weighted(0.0, item_out))
+        return lambda users: spread(csr(self.rows[users]), near, back, sharpness, self.rows.shape[1])
+
+    def low_pass(self, rank: int, temper: float, item_in: float, item_out: float) -> Score:
+        """The low-pass half of candidates/graph_filter.py: the largest `rank` singular vectors, values ** temper."""
+        values, vectors = self.spectra()
+        left = powers(self.items, -item_in)[:, None] * vectors[:, :rank] * values[:rank] ** temper
+        right = np.ascontiguousarray((powers(self.items, item_out)[:, None] * vectors[:, :rank]).T)
+        return lambda users: np.asarray((self.rows[users] @ left) @ right, np.float32)
+
+    def als(self, embedding_size: int, unobserved_weight: float, reg: float) -> Score:
+        """The solver of candidates/als: users' vectors as the night leaves them."""
+        entries = Confidences(*csr(self.rows))
+        solver = Factorizer(embedding_size=embedding_size, unobserved_weight=unobserved_weight, reg=reg, epochs=10, threads=1)
+        factors = solver.fit(entries, self.rows.shape[1], np.random.default_rng(0))
+        right = np.ascontiguousarray(factors.items.T)
+        return lambda users: factors.users[users] @ right
+
+    def item_knn(self, **values: Any) -> Score:
+        """candidates/item_knn.py."""
+        model = ItemKnn(neighbours=300, **values).fit_matrix(self.rows)
+        return lambda users: model.score_block(self.rows[users])
+
+    def ease(self, reg: float) -> Score:
+        """candidates/ease.py on the most wanted HEAD items; the others score 0."""
+        head = np.sort(np.lexsort((np.arange(len(self.items)), -self.items))[:HEAD])
+        part = self.rows[:, head].tocsr()
+        weights = item_weights(part, reg)
+
+        def score(users: Int64) -> Float32:
+            out = np.zeros((len(users), self.rows.shape[1]), np.float32)
+            out[:, head] = part[users] @ weights
+            return out
+
+        return score
+
+    def fit(self, name: str, values: Mapping[str, Any]) -> Score:
+        """The model of FAMILIES with these hyperparameters."""
+        method: Callable[..., Score] = getattr(self, FAMILIES[name][0])
+        return method(**values)
+
+
+FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
+    "popularity": ("popularity", {}),
+    "linear": ("kernel", {"item_in": (0.5, 0.3, 0.7), "item_out": (0.1, 0.0, 0.3, 0.5), "user": (1.0, 0.7, 1.3)}),
+    "user_kernel": (
+        "kernel",
+        {"sharpness": (1.5, 1.25, 2.0, 3.0), "item_in": (0.6, 0.4, 0.8), "item_out": (0.0, 0.2), "user": (1.0, 0.7)},
+    ),
+    "low_pass": (
+        "low_pass",
+        {"rank": (256, 128, 64, 32, 512), "temper": (0.0, 0.5), "item_in": (0.5, 0.3), "item_out": (0.5, 0.3)},
+    ),
+    "als": (
+        "als",
+        {"embedding_size": (128, 64, 32), "unobserved_weight": (0.02, 0.1, 0.3), "reg": (0.003, 0.01, 0.03)},
+    ),
+    "item_knn": (
+        "item_knn",
+        {"popularity_exponent": (0.4, 0.3, 0.5), "shrink": (1.0, 10.0), "user_exponent": (0.5, 0.0), "sharpness": (1.0, 1.5)},
+    ),
+    "ease": ("ease", {"reg": (100.0, 300.0, 1000.0)}),
+}
+"""Each model: the method of Learner and what its hyperparameters may be, the default first."""
