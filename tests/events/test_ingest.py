@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.actions import Action
-from segue.core.errors import NotReady
+from segue.core.errors import Corrupt, NotReady
 from segue.core.hashing import hash64, hash128, request_number
 from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Appended
 from segue.core.types import EVENT, MISSING, Events, Exposure, Int32, Slate, empty_events
@@ -98,6 +99,8 @@ class State:
     def __init__(self) -> None:
         self.folded: list[int] = []
         self.trouble: list[Exception] = []
+        self.permits: threading.Semaphore | None = None
+        self.entered = threading.Event()
 
     @property
     def applied(self) -> int:
@@ -106,6 +109,8 @@ class State:
     def fold(self, events: Events) -> None:
         if self.trouble:
             raise self.trouble.pop()
+        self.entered.set()
+        assert self.permits is None or self.permits.acquire(timeout=10)
         assert events["seq"][0] == self.applied + 1
         self.folded += events["seq"].tolist()
 
@@ -115,7 +120,7 @@ class World:
 
     def __init__(self, **limits: Any) -> None:
         self.log, self.state, self.catalogue = Log(), State(), Facts()
-        self.ingest = Ingest(self.log, self.state, self.catalogue, idle_s=0.01, **limits)  # type: ignore[arg-type]
+        self.ingest = Ingest(self.log, self.state, self.catalogue, **{"idle_s": 0.01, **limits})  # type: ignore[arg-type]
 
     def busy(self) -> Future[Any]:
         """Hold the thread inside an append, so that what is submitted now has to queue."""
@@ -313,6 +318,114 @@ def test_what_others_append_is_folded_in_order_and_when_idle(world: World) -> No
     world.log.append(columns([9]))
     world.ingest.catch_up()
     assert world.state.applied == 5
+
+
+def test_what_others_append_is_taken_in_while_slates_never_stop() -> None:
+    ticks = count(step=400)
+    world = World(idle_s=1_000, clock=lambda: float(next(ticks)))
+    world.log.append(columns([7, 8]))
+    for n in range(10):
+        world.ingest.submit_exposure(slate(n)).result(10)
+    assert world.state.folded == [1, 2]
+    world.ingest.close()
+
+
+def test_a_slate_does_not_wait_for_a_fold(world: World) -> None:
+    world.state.permits = threading.Semaphore(1)
+    first = world.busy()
+    own, shown = world.ingest.submit([event("a")]), world.ingest.submit_exposure(slate(1))
+    world.log.gate.set()
+    assert shown.result(10) is None
+    assert first.done()
+    assert not own.done(), "not folded yet"
+    world.state.permits.release()
+    assert own.result(10).seq.tolist() == [2]
+
+
+def test_behind_a_backlog_of_others_writing_goes_on_and_events_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segue.events.follow.FOLD_ROWS", 10)
+    world = World(idle_s=1_000)
+    world.state.permits = threading.Semaphore(0)
+    world.log.append(columns(list(range(1, 31))))
+    world.state.entered.clear()
+    own = world.ingest.submit([event("a")])
+    assert world.state.entered.wait(10)
+    shown, more = world.ingest.submit_exposure(slate(1)), world.ingest.submit([event("b"), event("a")])
+    world.state.permits.release()
+    assert shown.result(10) is None, "written between two steps"
+    assert not own.done()
+    assert not more.done()
+    world.state.permits.release(10)
+    assert own.result(10).seq.tolist() == [31]
+    assert more.result(10).status.tolist() == [ACCEPTED, DUPLICATE]
+    assert world.state.folded == list(range(1, 33))
+    world.ingest.close()
+
+
+def test_calls_that_wait_for_a_backlog_count_as_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segue.events.follow.FOLD_ROWS", 1)
+    world = World(idle_s=1_000, queue_rows=4)
+    world.state.permits = threading.Semaphore(0)
+    world.log.append(columns([1, 2]))
+    own = world.ingest.submit([event("a"), event("b"), event("c")])
+    assert world.state.entered.wait(10)
+    with pytest.raises(NotReady, match="3 events wait"):
+        world.ingest.submit([event("d"), event("e")])
+    world.state.permits.release(10)
+    assert own.result(10).accepted == 3
+    assert world.ingest.submit([event("d"), event("e")]).result(10).accepted == 2
+    world.ingest.close()
+
+
+def test_a_state_left_half_folded_is_folded_anew_from_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segue.storage.event_log.sqlite import SqliteEventLog
+    from segue.storage.online_state import arrays
+    from segue.storage.online_state.fold import fold_events
+
+    log, state = SqliteEventLog(tmp_path / "log"), arrays.ArrayState(tmp_path / "state")
+    ingest = Ingest(log, state, Facts(), idle_s=0.01)  # type: ignore[arg-type]
+    ingest.submit([event(f"{n}", item=f"i{n % 7}") for n in range(50)]).result(30)
+    calls: list[int] = []
+
+    def grown_too_far(*args: Any) -> int:
+        calls.append(fold_events(*args))
+        if len(calls) == 1:
+            raise OSError("no room to grow")
+        return calls[-1]
+
+    monkeypatch.setattr(arrays, "fold_events", grown_too_far)
+    assert isinstance(ingest.submit([event("x")]).exception(30), OSError)
+    again = ingest.submit([event("x"), event("y")]).result(30)
+    assert again.status.tolist() == [DUPLICATE, ACCEPTED]
+    assert ingest.submit([event("z")]).result(30).accepted == 1, "and goes on"
+    ingest.close()
+    fresh = arrays.ArrayState(tmp_path / "fresh")
+    fresh.catch_up(log)
+    assert state.applied == log.last == 53
+    assert state.digest() == fresh.digest()
+    for each in (state, fresh, log):
+        each.close()
+
+
+def test_a_state_that_breaks_again_and_again_is_not_rebuilt_for_ever() -> None:
+    class Broken(State):
+        started_over = 0
+
+        def fold(self, events: Events) -> None:
+            raise Corrupt("a fold was interrupted")
+
+        def start_over(self) -> None:
+            self.started_over += 1
+
+    log, state, now = Log(), Broken(), [0.0]
+    ingest = Ingest(log, state, Facts(), idle_s=0.01, clock=lambda: now[0])  # type: ignore[arg-type]
+    for n in range(5):
+        assert isinstance(ingest.submit([event(f"{n}")]).exception(10), Corrupt)
+    assert state.started_over == 1
+    now[0] = 100.0
+    assert isinstance(ingest.submit([event("later")]).exception(10), Corrupt)
+    assert state.started_over == 2
+    ingest.close()
 
 
 def test_opening_catches_up_first() -> None:

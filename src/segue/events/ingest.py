@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.errors import BadInput, NotReady
-from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Catalogue, EventLog, OnlineState
+from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, Appended, Catalogue, EventLog, OnlineState
 from segue.core.types import Events, Exposure, Int64
+from segue.events.follow import Follower
 from segue.events.rows import Rows, build, join, warm_up
 from segue.events.schema import EventIn
 
-FOLD_ROWS = 131_072
 _EXPOSURE_ROWS = 16
 """What an exposure weighs in the queue, in events: about 2 kB."""
 _THEIR_OWN_FAULT = (BadInput, ValueError, TypeError, KeyError, OverflowError)
@@ -68,11 +69,25 @@ class _Work:
         object.__setattr__(self, "size", len(self.batch) if self.rows is None else len(self.rows.events))
 
 
+@dataclass(frozen=True)
+class _Unfolded:
+    """Calls whose events are durable, and the seq that the state must have reached before they hear of it."""
+
+    last: int
+    works: Sequence[_Work]
+    status: NDArray[np.uint8]
+    seq: Int64
+
+
 class Ingest:
     """Group commit over the ports: a future resolves when its events are durable in the log and folded into the state.
 
     While one transaction waits for the disk, the next one gathers: up to `commit_rows` events. A queue of `queue_rows`
     events is full: NotReady, try again later. Everything public may be called from any thread.
+
+    What other processes appended is folded whenever `idle_s` seconds have passed since the last look, busy or not. Events
+    behind a long backlog of theirs wait until it is folded, in steps; meanwhile the writing goes on, and slates, which
+    need no fold, are acknowledged as soon as they are durable.
     """
 
     def __init__(
@@ -85,9 +100,10 @@ class Ingest:
         queue_rows: int = 200_000,
         idle_s: float = 0.5,
         entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._state = state
+        self._follower = Follower(log, state, idle_s=idle_s, clock=clock)
         self._catalogue = catalogue
         self._commit_rows = commit_rows
         self._queue_rows = queue_rows
@@ -97,7 +113,9 @@ class Ingest:
         self._queued = 0
         self._closed = False
         self._wake = threading.Condition()
-        self._folding = threading.Lock()
+        self._unfolded: deque[_Unfolded] = deque()
+        self._unfolded_rows = 0
+        self._behind = False
         self.catch_up()
         warm_up()
         self._thread = threading.Thread(target=self._run, name="segue-ingest", daemon=True)
@@ -117,9 +135,7 @@ class Ingest:
 
     def catch_up(self) -> None:
         """Fold what is in the log and not in the state yet: what other processes appended, or a crash left unfolded."""
-        with self._folding:
-            while len(events := self._log.read(self._state.applied, FOLD_ROWS)):
-                self._state.fold(events)
+        self._follower.catch_up()
 
     def close(self) -> None:
         """Write what is queued, acknowledge it, and stop; submits are refused from now on."""
@@ -132,8 +148,9 @@ class Ingest:
         with self._wake:
             if self._closed:
                 raise NotReady("the server is stopping and takes no more events")
-            if self._queued and self._queued + work.weight > self._queue_rows:
-                raise NotReady(f"{self._queued} events wait to be written: try again in a second")
+            waiting = self._queued + self._unfolded_rows
+            if waiting and waiting + work.weight > self._queue_rows:
+                raise NotReady(f"{waiting} events wait to be written: try again in a second")
             self._queue.append(work)
             self._queued += work.weight
             self._wake.notify()
@@ -142,19 +159,37 @@ class Ingest:
     def _run(self) -> None:
         while True:
             with self._wake:
-                if not self._queue and not self._closed:
+                if not (self._queue or self._unfolded or self._behind or self._closed):
                     self._wake.wait(self._idle_s)
-                if self._closed and not self._queue:
+                if self._closed and not self._queue and not self._unfolded:
                     return
                 works = self._take()
             try:
                 if works:
                     self._write(works)
-                elif self._log.last > self._state.applied:
-                    self.catch_up()
+                if self._unfolded or self._behind or not works or self._follower.due:
+                    self._look()
             except Exception as error:  # the thread outlives whatever goes wrong; callers get the error
                 logger.exception("ingest")
                 _fail(works, error)
+
+    def _look(self) -> None:
+        """One step towards the end of the log, then the good news to those whose events are in the state by now."""
+        try:
+            self._behind = self._follower.step()
+        except Exception as error:
+            self._could_not_follow(error)
+        while self._unfolded and self._unfolded[0].last <= self._follower.applied:
+            done = self._unfolded.popleft()
+            self._unfolded_rows -= len(done.seq)
+            _acknowledge(done.works, done.status, done.seq)
+
+    def _could_not_follow(self, error: Exception) -> None:
+        """Tell everyone who waits for the state; the next look comes with the next write, or when idle."""
+        logger.error("durable, but the state could not follow", exc_info=error)
+        self._behind, self._unfolded_rows = False, 0
+        while self._unfolded:
+            _fail(self._unfolded.popleft().works, error)
 
     def _take(self) -> list[_Work]:
         """The next works, up to commit_rows but at least one; those whose caller has given up are dropped."""
@@ -184,13 +219,8 @@ class Ingest:
             logger.exception("nothing of %d calls was written", len(works))
             _fail(works, error)
             return
-        try:
-            self._fold(rows.events, appended.seq)
-        except Exception as error:
-            logger.exception("durable, but the state could not follow")
-            _fail(works, error)
-            return
-        _acknowledge(works, appended.status, appended.seq)
+        _acknowledge_slates(works)
+        self._fold(works, rows.events, appended)
 
     def _rows(self, works: list[_Work]) -> Rows:
         """The rows of all works in order; neighbouring batches are built together."""
@@ -202,30 +232,39 @@ class Ingest:
                 parts.append(build([event for work in group for event in work.batch], self._catalogue, self._entropy))
         return join(parts)
 
-    def _fold(self, events: Events, seq: Int64) -> None:
-        """Fold the accepted events, in order of seq; through the log when others have appended in between."""
-        accepted = seq > 0
-        if not accepted.any():
-            return
-        fresh = events[accepted]
-        fresh["seq"] = seq[accepted]
-        with self._folding:
-            follows = int(fresh["seq"][0]) == self._state.applied + 1
-            for start in range(0, len(fresh) if follows else 0, FOLD_ROWS):
-                self._state.fold(fresh[start : start + FOLD_ROWS])
-        if not follows:
-            self.catch_up()
+    def _fold(self, works: list[_Work], events: Events, appended: Appended) -> None:
+        """Fold the accepted events and acknowledge; when others have appended in between, leave both to the next looks."""
+        accepted = appended.seq > 0
+        if accepted.any():
+            fresh = events[accepted]
+            fresh["seq"] = appended.seq[accepted]
+            try:
+                folded = self._follower.take(fresh)
+            except Exception as error:
+                _fail(works, error)
+                self._could_not_follow(error)
+                return
+            if not folded:
+                self._unfolded.append(_Unfolded(int(fresh["seq"][-1]), works, appended.status, appended.seq))
+                self._unfolded_rows += len(appended.seq)
+                return
+        _acknowledge(works, appended.status, appended.seq)
 
 
-def _acknowledge(works: Sequence[_Work], status: NDArray[np.uint8], seq: Int64) -> None:
-    start = 0
+def _acknowledge_slates(works: Sequence[_Work]) -> None:
     for work in works:
         if work.exposure is not None:
             work.future.set_result(None)
-            continue
-        end = start + work.size
-        work.future.set_result(IngestResult(status[start:end], seq[start:end]))
-        start = end
+
+
+def _acknowledge(works: Sequence[_Work], status: NDArray[np.uint8], seq: Int64) -> None:
+    """Tell each call about its events; slates have heard already."""
+    start = 0
+    for work in works:
+        if work.exposure is None:
+            end = start + work.size
+            work.future.set_result(IngestResult(status[start:end], seq[start:end]))
+            start = end
 
 
 def _fail(works: Sequence[_Work], error: Exception) -> None:

@@ -121,7 +121,7 @@ class ArrayState:
     def catch_up(self, log: EventLog, batch: int = 65_536) -> int:
         """Fold what the log holds beyond `applied`; how many events that was. A state ahead of its log is rebuilt."""
         if self.applied > log.last:
-            self._start_over()
+            self.start_over()
         folded = 0
         while len(events := log.read(self.applied, batch)):
             before = self.applied
@@ -133,10 +133,11 @@ class ArrayState:
 
     def rebuild(self, log: EventLog, batch: int = 65_536) -> int:
         """Forget everything and fold the whole log, as a stream; how many events that was."""
-        self._start_over()
+        self.start_over()
         return self.catch_up(log, batch)
 
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
+        """Forget everything: `applied` is 0 and the log must tell it again. Look-ups go on, and know nothing for a while."""
         with self._writing:
             self._writable()
             self._store.wipe()
