@@ -21,7 +21,7 @@ EVERYTHING = {"wiring", "cli", "benchmarks", "config", "__init__", "__main__"}
 DRIVERS = {
     "sqlite3": {"storage"}, "pyarrow": {"storage", "events", "benchmarks", "cli"}, "starlette": {"web", "cli"},
     "uvicorn": {"cli", "web", "benchmarks"}, "rich": {"cli"}, "psycopg": {"storage"}, "valkey": {"storage"},
-    "torch": {"candidates", "ranking"}, "pyspark": {"training"}, "implicit": {"benchmarks"},
+    "torch": {"candidates", "ranking"}, "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
 }  # fmt: skip
 PURE = {"core", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments"}
 FORBIDDEN_CALLS = {

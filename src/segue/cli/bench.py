@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, str] = {
     "night": "segue.benchmarks.night",
     "import": "segue.benchmarks.import_",
     "sources": "segue.benchmarks.sources",
+    "ratings": "segue.benchmarks.ratings",
 }
 
 
