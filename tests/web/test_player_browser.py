@@ -41,7 +41,7 @@ class Player:
 
     def __init__(self, browser: Any, stub: Stub, viewport: dict[str, int]) -> None:
         context = browser.new_context(viewport=viewport, reduced_motion="reduce")
-        context.set_default_timeout(8000)
+        context.set_default_timeout(30000)
         self.stub, self.page, self.errors = stub, context.new_page(), []
         self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -63,7 +63,7 @@ class Player:
         self.settled()
 
     def until(self, true: Any) -> None:
-        for _ in range(400):
+        for _ in range(1500):
             if true():
                 return
             self.page.wait_for_timeout(20)

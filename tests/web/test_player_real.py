@@ -59,7 +59,7 @@ def test_from_an_empty_home_to_a_queue_that_listens(address: str) -> None:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
-        page.set_default_timeout(15000)
+        page.set_default_timeout(40000)
         page.on("console", lambda m: m.type == "error" and errors.append(m.text))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
