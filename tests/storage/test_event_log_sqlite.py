@@ -23,6 +23,7 @@ from segue.storage.event_log import database, reader, sealing, segments, sqlite,
 from segue.storage.event_log.files import DRAFT, Draft
 from segue.storage.event_log.runs import Run, RunRow, RunWriter, find, open_run
 from segue.storage.event_log.sqlite import SqliteEventLog
+from segue.wiring import open_home
 
 EVER = (1 << 63) - 1
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -403,3 +404,15 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     assert (tally.lost, tally.doubled, tally.problems) == (0, 0, [])
     assert sum(count for _, count in tally.events) > 20
     assert crash.state_follows(tmp_path / "home")
+
+
+def test_the_count_after_a_kill_would_see_a_lost_and_a_doubled_event(tmp_path: Path) -> None:
+    with open_home(tmp_path / "home", writer=True) as home:
+        home.log.append(crash.bulk(0, 5))
+        again = crash.bulk(3, 2)
+        again["key_hi"] += np.uint64(1)  # the same events under keys of their own: no index can tell
+        home.log.append(again)
+    tally = crash.Tally(events=[(0, 7)], exposures=[9])
+    crash.examine(tmp_path / "home", tally, thorough=True)
+    assert (tally.stored, tally.doubled) == (7, 2)
+    assert tally.lost == 2 + 1, "two events, which the doubled ones do not hide, and the slate"

@@ -141,7 +141,8 @@ def examine(home: Path, tally: Tally, *, thorough: bool) -> None:
         tally.stored = len(numbers)
         tally.doubled = int(np.count_nonzero(np.diff(numbers) == 0))
         acknowledged = np.array(tally.events, np.int64).reshape(-1, 2)
-        places = np.searchsorted(numbers, acknowledged[:, 0]), np.searchsorted(numbers, acknowledged.sum(axis=1))
+        kept = np.unique(numbers)  # a doubled event must not hide a lost one
+        places = np.searchsorted(kept, acknowledged[:, 0]), np.searchsorted(kept, acknowledged.sum(axis=1))
         tally.lost = int(np.maximum(acknowledged[:, 1] - (places[1] - places[0]), 0).sum())
         tally.lost += sum(log.exposure(number) is None for number in tally.exposures)
         if thorough:

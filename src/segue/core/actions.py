@@ -29,6 +29,9 @@ ACTIONS: dict[str, Action] = {a.name.lower(): a for a in Action}
 PLAYS = (int(Action.COMPLETED), int(Action.SKIPPED))
 """The two actions that end a play: a play is counted once, when it ends. STARTED and PROGRESS only open it."""
 
+LIKED_BIT, DISLIKED_BIT, HIDDEN_BIT, SAVED_BIT, SHOWN_BIT = 1, 2, 4, 8, 16
+"""The bits of OnlineState.marks. They are stored: never renumber."""
+
 FINISHED_SHARE = 0.8
 SKIPPED_SHARE = 0.1
 STARS = 5.0

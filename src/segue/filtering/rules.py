@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.actions import DISLIKED_BIT as DISLIKED
+from segue.core.actions import HIDDEN_BIT as HIDDEN
 from segue.core.ports import OnlineState
 from segue.core.stages import Filter
 from segue.core.types import Bool, Candidates, Int32, Items, Query
 
-DISLIKED, HIDDEN = 2, 4
 MIN_LEFT = 20
 """A turn away from a direction needs at least this many songs left, else it would empty the radio."""
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from segue.core.errors import BadInput, Corrupt, NotFound
 from segue.core.types import Arrays
-from segue.storage.artifacts.durable import HashedFile, file_digest, locked, replace_file, sync_file, sync_folder
+from segue.storage.durable import HashedFile, file_digest, locked, replace_file, sync_file, sync_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 VERSION = re.compile(r"[0-9a-f]{16}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from segue.storage.durable import sync_folder
 
 DRAFT = ".draft"
 
@@ -47,15 +47,6 @@ class Draft:
             self._fd = -1
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new names and removals in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def sweep(folder: Path, registered: set[str]) -> None:
     """Remove drafts whose writer is dead and files that no row names; call it under the write lock.
 
@@ -78,16 +69,5 @@ def _remove_if_orphan(path: Path) -> None:
         path.unlink(missing_ok=True)
     except BlockingIOError:
         pass  # its writer is alive
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """A lock between processes that lasts as long as the block; the file stays."""
-    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
     finally:
         os.close(fd)

@@ -15,10 +15,10 @@ import numpy as np
 from segue.core.errors import BadInput, SegueError
 from segue.core.ports import ACCEPTED, Appended
 from segue.core.types import EVENT, Events, Exposure
+from segue.storage.durable import locked, sync_folder
 from segue.storage.event_log import exposures as shown
 from segue.storage.event_log.checks import problems
 from segue.storage.event_log.database import Database
-from segue.storage.event_log.files import exclusive, sync_folder
 from segue.storage.event_log.reader import ALWAYS, NEVER, LogReader, Window, batch_crc, last_seq
 from segue.storage.event_log.sealing import merge_small, recover, register, seal
 from segue.storage.event_log.segments import SegmentWriter
@@ -47,7 +47,7 @@ class SqliteEventLog:
             sync_folder(path.parent)
         self._lock = threading.Lock()
         self._sealing = threading.Lock()
-        with exclusive(folder / "open.lock"):
+        with locked(folder / "open.lock"):
             self._database = Database(folder / "log.db")
             self._reader = LogReader(self._database, self._segments)
             recover(self._database, self._segments, self._runs)

@@ -8,13 +8,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segue.core.actions import Action
+from segue.core.actions import DISLIKED_BIT, HIDDEN_BIT, LIKED_BIT, SAVED_BIT, SHOWN_BIT, Action
 from segue.storage.online_state.batch import Batch
 from segue.storage.online_state.pairs import AHEAD, Table, expect_key, find, has_room, insert, kernel, pack_key
 from segue.storage.online_state.prefetch import prefetch
 from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, cell_of, count, part_of
 
-LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = 1, 2, 4, 8, 16
+LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = LIKED_BIT, DISLIKED_BIT, HIDDEN_BIT, SAVED_BIT, SHOWN_BIT
 RATED = 32
 """Private: a first rating counts for popularity, the same one again does not."""
 PUBLIC = LIKED | DISLIKED | HIDDEN | SAVED | SHOWN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
 from hashlib import blake2b
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from segue.core.clock import WEEK_HOURS
 from segue.core.errors import NotReady
+from segue.storage.durable import sync_folder
 from segue.storage.online_state import fold, tops
 from segue.storage.online_state.file import HEADER, LAYOUT, MAGIC, FolderLock, MappedArray, boot_id
 from segue.storage.online_state.fold import COUNTS, Listeners
@@ -196,11 +196,7 @@ class Store:
         """Wait until every page and the folder itself are on disk."""
         for file in (*self._files.values(), self._header_file):
             file.flush()
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(self.folder)
 
     def close(self) -> None:
         """Flush, mark as clean and let the next writer in; later calls do nothing."""

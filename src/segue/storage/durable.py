@@ -42,8 +42,8 @@ def file_digest(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: a rename is only on disk when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make the names in a folder durable: a rename or a removal is only on disk when its folder is."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:
@@ -67,7 +67,7 @@ def replace_file(path: Path, data: bytes, temporary: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the one lock of this path among threads and processes; a killed holder lets go of it (flock)."""
+    """Hold the one lock of this path among threads and processes; a killed holder lets go of it (flock). The file stays."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
