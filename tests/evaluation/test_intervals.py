@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segue.evaluation.intervals import bootstrap, bootstrap_all, paired
+from segue.evaluation.intervals import bootstrap, bootstrap_all, paired, ratios
 
 
 def test_width_matches_theory() -> None:
@@ -77,3 +77,16 @@ def test_columns_share_their_draws() -> None:
     one, two = bootstrap_all(np.column_stack([values, 2 * values]), np.random.default_rng(0))
     assert two.low == pytest.approx(2 * one.low)
     assert two.high == pytest.approx(2 * one.high)
+
+
+def test_a_ratio_draws_users_with_all_they_have() -> None:
+    """Every rating of a user errs alike: the mean over ratings is as sure as the number of users lets it be, no surer."""
+    rng = np.random.default_rng(9)
+    counts = rng.integers(1, 50, 300).astype(np.float64)
+    same = ratios((0.5 * counts)[:, None], counts[:, None], np.random.default_rng(0))[0]
+    assert (same.mean, same.low, same.high, same.n) == (0.5, pytest.approx(0.5), pytest.approx(0.5), 300)
+    error = rng.normal(1, 0.3, 300)
+    got = ratios((error * counts)[:, None], counts[:, None], np.random.default_rng(0), rounds=4000)[0]
+    assert got.mean == pytest.approx((error * counts).sum() / counts.sum())
+    deviation = np.sqrt(np.mean(((error - got.mean) * counts) ** 2) / 300) / counts.mean()
+    assert (got.high - got.low) / 2 == pytest.approx(1.96 * deviation, rel=0.1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.types import Int64
+
 Float64 = NDArray[np.float64]
 _BLOCK = 1 << 20
 
@@ -48,29 +50,48 @@ def bootstrap_all(
     NaN is left out column by column; a draw in which a column has no value at all is left out of its quantiles.
     """
     values = np.asarray(table, np.float64)
-    n, columns = values.shape
+    known = ~np.isnan(values)
+    return ratios(np.where(known, values, 0.0), known.astype(np.float64), rng, level=level, rounds=rounds)
+
+
+def ratios(
+    sums: NDArray[np.floating] | Int64,
+    counts: NDArray[np.floating] | Int64,
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+) -> list[Interval]:
+    """Column by column, sum of sums over sum of counts, (n, c) both, with the bootstrap over the n users.
+
+    For means over things that users have different numbers of, such as ratings: a user is drawn with all of hers. n of an
+    Interval is how many users have a count.
+    """
+    total: Float64 = np.asarray(sums, np.float64)
+    weight: Float64 = np.asarray(counts, np.float64)
+    n, columns = total.shape
     if n == 0:
         return [Interval(np.nan, np.nan, np.nan, 0)] * columns
-    known = ~np.isnan(values)
-    both = np.concatenate((np.where(known, values, 0.0), known.astype(np.float64)), axis=1)
+    both = np.concatenate((total, weight), axis=1)
     means = np.empty((rounds, columns))
     step = max(1, _BLOCK // n)
     for start in range(0, rounds, step):
         stop = min(start + step, rounds)
         drawn = rng.integers(0, n, (stop - start, n)) + n * np.arange(stop - start)[:, None]
         times = np.bincount(drawn.ravel(), minlength=n * (stop - start)).reshape(-1, n).astype(np.float64)
-        sums = times @ both
+        drawn_sums = times @ both
         with np.errstate(invalid="ignore"):
-            means[start:stop] = sums[:, :columns] / sums[:, columns:]
-    return [_interval(values[known[:, c], c], means[:, c], level) for c in range(columns)]
+            means[start:stop] = drawn_sums[:, :columns] / drawn_sums[:, columns:]
+    return [_interval(total[:, c], weight[:, c], means[:, c], level) for c in range(columns)]
 
 
-def _interval(values: Float64, means: Float64, level: float) -> Interval:
-    """The mean of values and the quantiles of the means of their draws."""
-    if len(values) == 0:
+def _interval(sums: Float64, counts: Float64, means: Float64, level: float) -> Interval:
+    """The ratio of the sums and the quantiles of those of the draws."""
+    users = int((counts > 0).sum())
+    if users == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
     low, high = np.quantile(means[~np.isnan(means)], [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), users)
 
 
 def paired(

@@ -51,7 +51,7 @@ def _tenure(before: History, users: Int32, cut: int) -> list[str]:
     oldest = int(before.at.min()) * 1000
     days = max(1, min(NEW_DAYS, (cut - oldest) // DAY_MS // 4))
     first = before.at[np.searchsorted(before.user, users)].astype(np.int64) * 1000
-    named = (f"new (first heard up to {days} days before)", "long-term")
+    named = (f"new (at most {days} days)", "long-term")
     return [named[0] if new else named[1] for new in (first >= cut - days * DAY_MS).tolist()]
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, openapi, pages
+from segue.web import api, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -63,14 +63,16 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("GET", "/v1/popular", api.get_popular),
     ("GET", "/v1/search", api.get_search),
     ("GET", "/v1/about", api.get_about),
+    ("GET", "/v1/quality", quality.get_quality),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),
     ("GET", "/schema/openapi.json", schema),
     ("GET", "/", pages.player),
+    ("GET", "/quality", quality.page),
     ("GET", "/static/{name}", pages.static),
 )
-OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/"})
+OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", "/quality"})
 
 
 def create(service: Service) -> Starlette:

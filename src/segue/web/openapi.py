@@ -94,6 +94,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("get", "/v1/popular"): ("What is listened to at a place and time (M3)", ItemList, None),
     ("get", "/v1/search"): ("Songs by words of title or artist", ItemList, None),
     ("get", "/v1/about"): ("What the player needs to introduce itself", None, None),
+    ("get", "/v1/quality"): ("What the last night and later judgements found of the model that serves", None, None),
     ("get", "/health/live"): ("The process answers", None, None),
     ("get", "/health/ready"): ("It can recommend", None, None),
     ("get", "/metrics"): ("Prometheus text", None, None),
