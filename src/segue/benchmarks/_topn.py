@@ -89,7 +89,8 @@ def tells_order(split: Split) -> bool:
     columns = split.train.indices
     wanted, variance, found = (np.bincount(columns, w, n) for w in (share, share * (1 - share), end))
     known = (np.bincount(columns, minlength=n) >= 20) & (variance > 0)
-    return bool(known.any() and ((found - wanted)[known] ** 2 / variance[known]).mean() > 1.2)
+    excess = float(((found - wanted)[known] ** 2 / variance[known]).mean()) - 1 if known.any() else 0.0
+    return bool(excess > max(0.2, 5 * np.sqrt(2 / max(int(known.sum()), 1))))  # and not by chance, where items are few
 
 
 def owners(matrix: sparse.csr_matrix) -> Int64:

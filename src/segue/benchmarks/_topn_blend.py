@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from segue.core.types import Float32, Int64
 
 POOL = 100
 """Items of each model that the choice of weights looks at."""
-STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 """What a weight may be."""
 
 
@@ -82,27 +82,40 @@ def _pool_block(scores: Sequence[Score], split: Split, users: Int64) -> tuple[Fl
         items = best_rows(masked, POOL)[0]
         rows, places = np.nonzero(items >= 0)
         chosen[rows, items[rows, places]] = True
-    rows, items = np.nonzero(chosen)
+    rows, columns = np.nonzero(chosen)
     places = np.arange(len(rows)) - np.searchsorted(rows, np.arange(len(users)))[rows]
     says = np.full((len(scores), len(users), int(places.max(initial=0)) + 1), np.nan, np.float32)
     for k, part in enumerate(said):
-        says[k, rows, places] = part[rows, items]
+        says[k, rows, places] = part[rows, columns]
     hit = np.zeros(says.shape[1:], np.bool_)
-    hit[rows, places] = split.test[users].toarray()[rows, items] > 0
+    hit[rows, places] = split.test[users].toarray()[rows, columns] > 0
     return says, hit
 
 
 def choose_weights(pools: Sequence[Pool], names: Sequence[str], rounds: int = 3) -> tuple[dict[str, float], float]:
-    """Coordinate search over STEPS from the best single model; a step must gain at least 1e-5. Returns weights, quality."""
+    """Coordinate search over STEPS from the best single model and from all alike; the better end wins.
+
+    A step must gain at least 1e-5, and ties go to the weight tried first. Returns weights, the largest 1, and the quality.
+    """
 
     def quality(weights: NDArray[np.float64]) -> float:
         return float(np.mean([part.quality(weights) for part in pools]))
 
-    alone = [quality(np.eye(len(names))[k]) for k in range(len(names))]
-    weights, best = np.eye(len(names))[int(np.argmax(alone))], max(alone)
+    alone = [quality(row) for row in np.eye(len(names))]
+    ends = [_ascend(np.eye(len(names))[int(np.argmax(alone))], quality, rounds)]
+    alike = np.array([float(value > 0.5 * max(alone)) for value in alone])
+    ends.append(_ascend(alike, quality, rounds))
+    weights, best = max(ends, key=lambda end: end[1])
+    return dict(zip(names, (weights / weights.max()).tolist(), strict=True)), best
+
+
+def _ascend(
+    weights: NDArray[np.float64], quality: Callable[[NDArray[np.float64]], float], rounds: int
+) -> tuple[NDArray[np.float64], float]:
+    best = quality(weights)
     for _ in range(rounds):
         before = best
-        for k in range(len(names)):
+        for k in range(len(weights)):
             for step in STEPS:
                 trial = weights.copy()
                 trial[k] = step
@@ -110,4 +123,4 @@ def choose_weights(pools: Sequence[Pool], names: Sequence[str], rounds: int = 3)
                     weights, best = trial, reached
         if best == before:
             break
-    return dict(zip(names, (weights / weights.max()).tolist(), strict=True)), best
+    return weights, best

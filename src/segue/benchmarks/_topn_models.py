@@ -19,10 +19,20 @@ from segue.core.types import Float32, Int64
 
 RANK = 512
 """Singular vectors that are computed once for all low-pass filters of a matrix."""
+SMALL = 200_000
+"""Below so many pairs the choice is repeated and factors are averaged: chance weighs more there, and time does not."""
 HEAD = 6000
 """EASE explains so many items at most, the most wanted ones: its cost grows with their cube."""
 Score = Callable[[Int64], Float32]
 """Places of rows (m,) -> scores of all items (m, n_items) float32."""
+
+
+def weights_of(rows: sparse.csr_matrix, by_value: float) -> sparse.csr_matrix:
+    """What is wanted: 1 + by_value * ln(1 + value / the user's mean value), float32."""
+    sums = np.asarray(rows.sum(axis=1), np.float64).ravel()
+    mean = np.repeat(sums / np.maximum(np.diff(rows.indptr), 1), np.diff(rows.indptr))
+    data = 1 + by_value * np.log1p(np.maximum(rows.data / np.maximum(mean, 1e-12), 0))
+    return sparse.csr_matrix((data.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
 
 
 class Learner:
@@ -67,12 +77,15 @@ class Learner:
         return lambda users: np.asarray((self.rows[users] @ left) @ right, np.float32)
 
     def als(self, embedding_size: int, unobserved_weight: float, reg: float) -> Score:
-        """The solver of candidates/als: users' vectors as the night leaves them."""
-        entries = Confidences(*csr(self.rows))
-        solver = Factorizer(embedding_size=embedding_size, unobserved_weight=unobserved_weight, reg=reg, epochs=10, threads=1)
-        factors = solver.fit(entries, self.rows.shape[1], np.random.default_rng(0))
-        right = np.ascontiguousarray(factors.items.T)
-        return lambda users: factors.users[users] @ right
+        """The solver of candidates/als: users' vectors as the night leaves them; the mean of several starts on little data."""
+        entries, small = Confidences(*csr(self.rows)), self.rows.nnz < SMALL
+        shape = {"embedding_size": embedding_size, "unobserved_weight": unobserved_weight, "reg": reg}
+        solver = Factorizer(**shape, epochs=16 if small else 10, threads=1)  # type: ignore[arg-type]
+        starts = range(4 if small else 1)
+        factors = [solver.fit(entries, self.rows.shape[1], np.random.default_rng(start)) for start in starts]
+        left = np.concatenate([part.users for part in factors], axis=1)
+        right = np.ascontiguousarray(np.concatenate([part.items for part in factors], axis=1).T)
+        return lambda users: left[users] @ right
 
     def item_knn(self, **values: Any) -> Score:
         """candidates/item_knn.py."""
@@ -98,25 +111,74 @@ class Learner:
         return method(**values)
 
 
-FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
+EXPONENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, tuple[Any, ...]]]]] = {
     "popularity": ("popularity", {}),
-    "linear": ("kernel", {"item_in": (0.5, 0.3, 0.7), "item_out": (0.1, 0.0, 0.3, 0.5), "user": (1.0, 0.7, 1.3)}),
+    "linear": (
+        "kernel",
+        {"item_in": (0.5, EXPONENTS), "item_out": (0.1, (0.0, 0.1, 0.3, 0.5)), "user": (1.0, (0.4, 0.7, 1.0, 1.3))},
+    ),
     "user_kernel": (
         "kernel",
-        {"sharpness": (1.5, 1.25, 2.0, 3.0), "item_in": (0.6, 0.4, 0.8), "item_out": (0.0, 0.2), "user": (1.0, 0.7)},
+        {
+            "sharpness": (1.5, (1.25, 1.5, 2.0, 3.0, 4.0)),
+            "item_in": (0.5, EXPONENTS),
+            "item_out": (0.0, (0.0, 0.1, 0.2, 0.4)),
+            "user": (1.0, (0.4, 0.7, 1.0, 1.3)),
+        },
     ),
     "low_pass": (
         "low_pass",
-        {"rank": (256, 128, 64, 32, 512), "temper": (0.0, 0.5), "item_in": (0.5, 0.3), "item_out": (0.5, 0.3)},
+        {
+            "rank": (128, (16, 32, 64, 128, 256, 512)),
+            "temper": (0.0, (0.0, 0.5, 1.0)),
+            "item_in": (0.5, EXPONENTS),
+            "item_out": (0.5, EXPONENTS),
+        },
     ),
     "als": (
         "als",
-        {"embedding_size": (128, 64, 32), "unobserved_weight": (0.02, 0.1, 0.3), "reg": (0.003, 0.01, 0.03)},
+        {
+            "unobserved_weight": (0.1, (0.01, 0.03, 0.1, 0.2, 0.4, 0.8)),
+            "reg": (0.01, (0.001, 0.003, 0.01, 0.03, 0.1)),
+            "embedding_size": (64, (16, 32, 64, 128, 256)),
+        },
     ),
     "item_knn": (
         "item_knn",
-        {"popularity_exponent": (0.4, 0.3, 0.5), "shrink": (1.0, 10.0), "user_exponent": (0.5, 0.0), "sharpness": (1.0, 1.5)},
+        {
+            "popularity_exponent": (0.4, (0.2, 0.3, 0.4, 0.5, 0.6)),
+            "shrink": (1.0, (0.0, 1.0, 3.0, 10.0, 30.0)),
+            "user_exponent": (0.5, (0.0, 0.5, 1.0)),
+            "sharpness": (1.0, (0.7, 1.0, 1.5, 2.0)),
+        },
     ),
-    "ease": ("ease", {"reg": (100.0, 300.0, 1000.0)}),
+    "ease": ("ease", {"reg": (300.0, (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0))}),
 }
-"""Each model: the method of Learner and what its hyperparameters may be, the default first."""
+"""Each model: the method of Learner, and for each hyperparameter where the search starts and what it may be, in order."""
+
+
+def climb(
+    grid: Mapping[str, tuple[Any, tuple[Any, ...]]], quality: Callable[[dict[str, Any]], float], rounds: int
+) -> tuple[dict[str, Any], float]:
+    """Coordinate ascent: from the start, one hyperparameter after the other goes up or down its ladder while that helps."""
+    known: dict[tuple[Any, ...], float] = {}
+
+    def reached(values: dict[str, Any]) -> float:
+        key = tuple(values.values())
+        if key not in known:
+            known[key] = quality(values)
+        return known[key]
+
+    chosen = {name: start for name, (start, _) in grid.items()}
+    for _ in range(rounds):
+        before = dict(chosen)
+        for name, (_, ladder) in grid.items():
+            for step in (1, -1):
+                place = ladder.index(chosen[name]) + step
+                while 0 <= place < len(ladder) and reached({**chosen, name: ladder[place]}) > reached(chosen):
+                    chosen[name] = ladder[place]
+                    place += step
+        if chosen == before:
+            break
+    return chosen, reached(chosen)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from segue.benchmarks._blend import say, search
+from segue.benchmarks._blend import say
 from segue.benchmarks._topn import K, Split, cut, judge, ranked, read, tells_order
 from segue.benchmarks._topn_blend import blend, choose_weights, pool
-from segue.benchmarks._topn_models import FAMILIES, Learner, Score
+from segue.benchmarks._topn_models import FAMILIES, SMALL, Learner, Score, climb, weights_of
 from segue.core.errors import BadInput
 from segue.core.types import Int64
 from segue.evaluation.intervals import bootstrap, paired
@@ -21,9 +22,10 @@ from segue.evaluation.ranking import PerList
 
 SAMPLE = 3000
 """Users of a cut that hyperparameters are chosen on, and as many others for the weights of the blend."""
-SMALL = 200_000
-"""Below so many pairs a random cut is made FOLDS times: one would hold too few users to choose on."""
 FOLDS = 3
+"""A random cut of little data is made so often: one would hold too few users to choose on."""
+VALUES = (0.0, 0.3, 1.0)
+"""How much the logarithm of a pair's value may count beside that the pair is there."""
 Chosen = dict[str, dict[str, Any]]
 
 
@@ -44,27 +46,30 @@ class Study:
         folds = FOLDS if kind == "random" and split.train.nnz < SMALL else 1
         keys = [split.place if kind == "end" else rng.random(split.train.nnz) for _ in range(folds)]
         self.cuts = [cut(split, key) for key in keys]
-        self.learners = [Learner(weights_of(part.train)) for part in self.cuts]
+        self.rounds = 2 if split.train.nnz < SMALL else 1
+        self.by_value = 0.0
+        self.learners = [Learner(weights_of(part.train, 0.0)) for part in self.cuts]
         drawn = [rng.permutation(part.asked()) for part in self.cuts]
         self.users = [np.sort(users[:SAMPLE]) for users in drawn]
         self.others = [np.sort(users[-SAMPLE:]) for users in drawn]
         if not all(map(len, self.users)):
             raise BadInput("no user of train has two items or more: there is nothing to choose on")
 
-    def quality(self, name: str, values: dict[str, Any]) -> float:
-        """(recall@20 + NDCG@20) / 2 over the users of the cuts."""
+    def quality(self, make: Callable[[Learner, dict[str, Any]], Score], values: dict[str, Any]) -> float:
+        """(recall@20 + NDCG@20) / 2 over the users of the cuts, of the model that `make` makes of a learner."""
         out = []
         for part, learner, users in zip(self.cuts, self.learners, self.users, strict=True):
-            found = judge(ranked(learner.fit(name, values), part, users), part, users)
+            found = judge(ranked(make(learner, values), part, users), part, users)
             out.append((found.recall.mean() + found.ndcg.mean()) / 2)
         return float(np.mean(out))
 
     def choose(self) -> tuple[Chosen, dict[str, float], dict[str, float]]:
         """Hyperparameters of each model, what it reaches on the cut, and the weights of the blend."""
+        self._choose_weights_of_values()
         chosen, reached = {}, {}
         for name, (_, grid) in FAMILIES.items():
             began = time.process_time()
-            chosen[name], reached[name] = search(grid, lambda values, name=name: self.quality(name, values))
+            chosen[name], reached[name] = climb(grid, partial(self.quality, maker(name)), self.rounds)
             say(f"{name}: {reached[name]:.4f} with {chosen[name]} ({time.process_time() - began:.0f} CPU s)")
         pools = []
         for part, learner, users in zip(self.cuts, self.learners, self.others, strict=True):
@@ -73,10 +78,20 @@ class Study:
         say(f"blend: {reached['blend']:.4f} with {weights}")
         return chosen, weights, reached
 
-
-def weights_of(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    """What is wanted, as ones."""
-    return sparse.csr_matrix((np.ones(rows.nnz, np.float32), rows.indices, rows.indptr), shape=rows.shape)
+    def _choose_weights_of_values(self) -> None:
+        """How much the values of pairs (plays) count, by what the low-pass filter and ALS make of them as they come."""
+        if all(part.train.data.min() == part.train.data.max() for part in self.cuts):
+            return
+        best = 0.0
+        for by_value in VALUES:
+            before, self.learners = self.learners, [Learner(weights_of(part.train, by_value)) for part in self.cuts]
+            starts = {name: {key: start for key, (start, _) in FAMILIES[name][1].items()} for name in ("low_pass", "als")}
+            reached = sum(self.quality(maker(name), values) for name, values in starts.items())
+            if reached > best:
+                best, self.by_value = reached, by_value
+            else:
+                self.learners = before
+        say(f"values count {self.by_value}")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -88,10 +103,11 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     kind = args.cut if args.cut != "auto" else ("end" if tells_order(split) else "random")
     say(f"{split.train.nnz:,} pairs of {split.train.shape[0]:,} users and {split.train.shape[1]:,} items; cut: {kind}")
     clock = [time.process_time()]
-    chosen, weights, reached = Study(split, kind).choose()
+    study = Study(split, kind)
+    chosen, weights, reached = study.choose()
     clock.append(time.process_time())
     used = {name for name, weight in weights.items() if weight} | {"popularity"} | ({args.versus} if args.versus else set())
-    learner = Learner(weights_of(split.train))
+    learner = Learner(weights_of(split.train, study.by_value))
     models = {name: learner.fit(name, chosen[name]) for name in FAMILIES if name in used}
     clock.append(time.process_time())
     ours = measure(blend(models, weights), split, users)
@@ -103,6 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         **figures(ours),
         "popularity": figures(measure(models["popularity"], split, users)),
         "cut": kind,
+        "by_value": study.by_value,
         "on_the_cut": {name: round(value, 4) for name, value in reached.items()},
         "weights": {name: round(weight, 3) for name, weight in weights.items() if weight},
         "hyperparameters": {name: chosen[name] for name in FAMILIES if name in used},
@@ -114,7 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.versus:
         out["versus"] = {"model": args.versus, **against(ours, measure(models[args.versus], split, users))}
     if args.peers:
-        out["implicit"] = peer(split, users, ours)
+        out["peer"] = peer(study, split, users, ours)
     return out
 
 
@@ -143,15 +160,36 @@ def against(ours: PerList, theirs: PerList) -> dict[str, object]:
     return out
 
 
-def peer(split: Split, users: Int64, ours: PerList) -> dict[str, object]:
-    """ALS of the package implicit, 128 factors, on the same train; its other settings are its own defaults."""
+def maker(name: str) -> Callable[[Learner, dict[str, Any]], Score]:
+    """The model of FAMILIES as Study.quality wants it."""
+    return lambda learner, values: learner.fit(name, values)
+
+
+PEER: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "regularization": (1.0, (0.01, 0.1, 1.0, 10.0, 100.0)),
+    "alpha": (1.0, (0.3, 1.0, 3.0, 10.0, 30.0)),
+    "factors": (64, (16, 32, 64, 128, 256)),
+}
+
+
+def implicit_als(learner: Learner, values: dict[str, Any]) -> Score:
+    """ALS of the package implicit; ImportError where it is not installed."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(**values, num_threads=1, random_state=0)
+    model.fit(weights_of(learner.rows, 0.0), show_progress=False)
+    right = np.ascontiguousarray(model.item_factors.T)
+    return lambda users: model.user_factors[users] @ right
+
+
+def peer(study: Study, split: Split, users: Int64, ours: PerList) -> dict[str, object]:
+    """ALS of the package implicit with hyperparameters chosen on the same cut, and ours against it."""
     try:
-        from implicit.cpu.als import AlternatingLeastSquares
+        chosen, reached = climb(PEER, partial(study.quality, implicit_als), study.rounds)
     except ImportError:
         return {"skipped": "the package implicit is not installed"}
     began = time.process_time()
-    model = AlternatingLeastSquares(factors=128, num_threads=1, random_state=0)
-    model.fit(weights_of(split.train), show_progress=False)
-    right = np.ascontiguousarray(model.item_factors.T)
+    score = implicit_als(Learner(split.train), chosen)
     fit_cpu = round(time.process_time() - began, 1)
-    return against(ours, measure(lambda rows: model.user_factors[rows] @ right, split, users)) | {"fit_cpu_s": fit_cpu}
+    theirs = against(ours, measure(score, split, users))
+    return {"model": "implicit ALS", **theirs, "on_the_cut": round(reached, 4), "hyperparameters": chosen, "fit_cpu_s": fit_cpu}

@@ -30,14 +30,21 @@ def wanted(history: History, window_days: float, repeat_weight: float, cap: int)
     since = max(0, int(history.now / 1000 - window_days * 86_400))
     found = confidences(history, since, confidence_curve(repeat_weight, 1.0))
     liked = found.val > 0
-    ptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(liked)))[found.ptr]
-    left = np.repeat(ptr[1:], np.diff(ptr)) - np.arange(ptr[-1])  # 1 for the last item of a listener, 2 for the one before
+    ptr = _kept_before(liked)[found.ptr]
+    left = np.repeat(ptr[1:], np.diff(ptr)) - np.arange(int(ptr[-1]))  # 1 for the last item of a listener, 2 for the one before
     kept = left <= cap
-    ptr = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))[ptr]
+    ptr = _kept_before(kept)[ptr]
     shape = (history.n_users, history.n_items)
     matrix = sparse.csr_matrix((found.val[liked][kept], found.idx[liked][kept], ptr), shape=shape)
     matrix.sort_indices()
     return matrix
+
+
+def _kept_before(kept: NDArray[np.bool_]) -> Int64:
+    """How many entries are kept before each place, (n + 1,)."""
+    out = np.zeros(len(kept) + 1, np.int64)
+    np.cumsum(kept, out=out[1:])
+    return out
 
 
 def powers(degrees: NDArray[Any], exponent: float) -> Float32:

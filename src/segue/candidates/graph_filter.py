@@ -92,7 +92,8 @@ class GraphFilter(_ItemItem):
         """The filter itself, not cut to neighbours: (m, n_items) rows of weights -> (m, n_items) float32 scores."""
         near = spread(csr(rows), csr(self.matrix_.T.tocsr()), csr(self.matrix_), 1.0, rows.shape[1])
         broad = (scaled(np.ones(rows.shape[0], np.float32), rows, self.item_) @ self.vectors_) * self.spectrum_
-        return near + (broad @ self.vectors_.T) * self.out_
+        near += (broad @ self.vectors_.T) * self.out_
+        return near
 
 
 def right_vectors(matrix: sparse.csr_matrix, rank: int, steps: int, rng: np.random.Generator) -> tuple[Float32, Float32]:
