@@ -37,18 +37,28 @@ SKIPPED_SHARE = 0.1
 STARS = 5.0
 """`value` of a RATED event is in stars, 0 to 5; importers scale other systems to it."""
 
+_COMPLETED, _SKIPPED = PLAYS
+_RATED = int(Action.RATED)
+"""Plain numbers: comparing an array with a member of an IntEnum, or np.isin, costs most of the fold of a single event."""
+_IS_PLAY = np.zeros(256, np.bool_)
+_IS_PLAY[list(PLAYS)] = True
+_SAYS = np.zeros(256, np.float32)
+"""What a vote says by its action alone, by the byte of the action."""
+_SAYS[[int(Action.LIKED), int(Action.SAVED)]] = 1.0
+_SAYS[[int(Action.DISLIKED), int(Action.HIDDEN)]] = -1.0
+
 
 def shares(actions: NDArray[np.int8], played_s: NDArray[np.float32], duration_s: NDArray[np.float32]) -> NDArray[np.float32]:
     """Share of the song that was heard, (n,) float32 in [0, 1].
 
     played / duration where both are known; else 1 for COMPLETED, 0 for SKIPPED, NaN for everything else.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = np.clip(played_s / duration_s, 0.0, 1.0).astype(np.float32)
     unknown = ~np.isfinite(share)
     default = np.full(len(share), np.nan, np.float32)
-    default[actions == Action.COMPLETED] = 1.0
-    default[actions == Action.SKIPPED] = 0.0
+    default[actions == _COMPLETED] = 1.0
+    default[actions == _SKIPPED] = 0.0
     return np.where(unknown, default, share).astype(np.float32)
 
 
@@ -64,14 +74,14 @@ def signals(
     A SKIPPED that was heard above 80 % is +1 (the end of a song is often cut). LIKED and SAVED +1; DISLIKED and
     HIDDEN -1; RATED +1 from 4 stars, -1 up to 2; everything else 0.
     """
+    code = actions.view(np.uint8)
     share = shares(actions, played_s, duration_s)
-    play = np.isin(actions, PLAYS)
-    with np.errstate(invalid="ignore"):
-        out = np.where(play & (share > FINISHED_SHARE), 1.0, 0.0)
-        out = np.where(play & (share < SKIPPED_SHARE), -1.0, out)
-        rated = actions == Action.RATED
-        out = np.where(rated & (values >= 0.8 * STARS), 1.0, out)
-        out = np.where(rated & (values <= 0.4 * STARS), -1.0, out)
-    out = np.where(np.isin(actions, (int(Action.LIKED), int(Action.SAVED))), 1.0, out)
-    out = np.where(np.isin(actions, (int(Action.DISLIKED), int(Action.HIDDEN))), -1.0, out)
-    return out.astype(np.float32)
+    play = _IS_PLAY[code]
+    out = _SAYS[code]
+    out += play & (share > FINISHED_SHARE)
+    out -= play & (share < SKIPPED_SHARE)
+    rated = actions == _RATED
+    if rated.any():
+        out += rated & (values >= 0.8 * STARS)
+        out -= rated & (values <= 0.4 * STARS)
+    return out
