@@ -41,7 +41,7 @@ def test_scores_are_the_definition(settings: dict[str, float]) -> None:
     np.testing.assert_allclose(model.score_block(rows), expected, rtol=2e-3, atol=2e-4)
 
 
-def test_the_rows_of_the_radio_are_the_filter_where_items_share_a_listener() -> None:
+def test_the_rows_of_the_radio_are_the_filter_where_the_linear_half_speaks() -> None:
     rows = matrix(2)
     model = GraphFilter(rank=4, power_steps=30, neighbours=30).fit_matrix(rows, np.random.default_rng(0))
     whole = model.score_block(sparse.identity(30, np.float32, "csr"))

@@ -84,6 +84,12 @@ def _cut_rows(ptr: Int64, near: Int32, weight: Float32, limit: int) -> tuple[Int
     return out, items, scores
 
 
+def head_of_rows(block: sparse.csr_matrix, limit: int) -> sparse.csr_matrix:
+    """Each row's best `limit` entries, best first, ties by smaller column."""
+    ptr, near, weight = _cut_rows(*csr(block), limit)
+    return sparse.csr_matrix((weight, near, ptr), shape=block.shape)
+
+
 def best_neighbours(blocks: Iterator[sparse.csr_matrix], limit: int) -> Neighbours:
     """The best `limit` entries of each row of blocks that follow one another."""
     sizes, near, weight = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]

@@ -8,11 +8,12 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from segue.candidates._item_item import _ItemItem, best_neighbours, csr, powers, row_blocks, scaled, wanted
+from segue.candidates._item_item import _ItemItem, best_neighbours, csr, head_of_rows, powers, row_blocks, scaled, wanted
 from segue.candidates._pull import Reading
 from segue.candidates._spread import spread
 from segue.core.types import Float32, History
 
+_WIDER = 4
 _PAIRS = 1 << 16
 """Pairs whose low-pass weight is made at a time: two copies of their vectors are held."""
 
@@ -26,10 +27,10 @@ class GraphFilter(_ItemItem):
         r N'N  +  low_pass * r diag(n^-item_exponent) V diag(s^temper) V' diag(n^out_exponent).
 
     GF-CF is all exponents 1/2 and temper 0. The radio keeps, for each item, the best `neighbours` of that filter's row among
-    the items that share a listener with it: a query then costs the same for any catalogue.
+    the _WIDER * neighbours that the linear half finds best: a query then costs the same for any catalogue.
 
-    Fit: the products of all pairs, as ItemKnn, and 2 * power_steps + 2 passes of the matrix over `rank` + 32 vectors: about
-    16 * rank * n_items bytes for the time of the fit. Applies wherever ItemKnn does.
+    Fit: the products of all pairs, as ItemKnn, and 2 * power_steps + 1 products of the matrix with `rank` + 32 vectors: about
+    16 * rank * (n_items + n_users) bytes for the time of the fit. Applies wherever ItemKnn does.
     """
 
     name: ClassVar[str] = "graph_filter"
@@ -78,8 +79,9 @@ class GraphFilter(_ItemItem):
         return self
 
     def _rows(self) -> Iterator[sparse.csr_matrix]:
-        """The whole filter's rows where the linear filter's are not zero."""
-        for first, block in row_blocks(self.matrix_.T.tocsr(), self.matrix_):
+        """The whole filter's rows at the places that the linear filter finds best."""
+        for first, near in row_blocks(self.matrix_.T.tocsr(), self.matrix_):
+            block = head_of_rows(near, _WIDER * self.neighbours)
             owner = np.repeat(np.arange(first, first + block.shape[0]), np.diff(block.indptr))
             left = self.vectors_ * self.spectrum_
             for a in range(0, len(owner), _PAIRS):
