@@ -144,6 +144,14 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, tuple[Any, ...]]]]] = {
             "embedding_size": (64, (16, 32, 64, 128, 256)),
         },
     ),
+    "als_narrow": (  # few factors say what many do not: broad taste
+        "als",
+        {
+            "unobserved_weight": (0.2, (0.05, 0.1, 0.2, 0.4)),
+            "reg": (0.01, (0.003, 0.01, 0.03)),
+            "embedding_size": (16, (8, 16, 32)),
+        },
+    ),
     "item_knn": (
         "item_knn",
         {
@@ -156,6 +164,8 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, tuple[Any, ...]]]]] = {
     "ease": ("ease", {"reg": (300.0, (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0))}),
 }
 """Each model: the method of Learner, and for each hyperparameter where the search starts and what it may be, in order."""
+ON_LITTLE = {"als_narrow"}
+"""Models that are tried below SMALL pairs only."""
 
 
 def climb(
