@@ -16,6 +16,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=1)]
 Size = Annotated[int, Meta(ge=0)]
+Length = Annotated[str, Meta(pattern=r"^[1-9]\d*[hdw]$")]
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +34,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     deadline_ms: Positive = 80.0
-    train_at: str | None = None  # "03:00" UTC: train every night in a child process
+    train_at: Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$")] | None = (
+        None  # "03:00" UTC: train every night in a child process
+    )
     seal_every_s: Positive = 3600.0
 
 
@@ -59,9 +62,9 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[training]: what the night learns from."""
 
-    window: str = "90d"
+    window: Length = "90d"
     enough: Size = 1_000_000  # a window with fewer events widens until it has so many, or all
-    holdout: str = "2d"
+    holdout: Length = "2d"
     test_users: Count = 4000
     embedding_size: Count = 64
     epochs: Count = 8

@@ -78,6 +78,10 @@ class NoCounts:
         return np.zeros((len(items), 2), np.float32)
 
 
+NEWCOMERS: Mapping[str, float] = {"popular": 1.0, "fresh": 0.3}
+"""Rank fusion for listeners of whom nothing is known: what is loved here and now, with some that is new."""
+
+
 def named(table: Mapping[str, str], name: str, what: str) -> Any:
     """The class behind a name of a table."""
     if name not in table:
@@ -151,7 +155,7 @@ class Home:
             self._folds = True
         except NotReady:
             if self._writer:
-                raise
+                raise NotReady(f"a server already runs on {self.path}: stop it first, or choose another --home") from None
             opened = self._open("state", **given, read_only=True)
             self._folds = False
         if self._folds:
@@ -221,12 +225,15 @@ class Home:
         """The champion, live counts beneath it; before the first night its sources have nothing to say."""
         bundle, ranker = self._bundle()
         sources = [self._source(name, factory, bundle) for name, factory in self.factories(live=True).items()]
+        blend = named(RANKERS, "blend", "ranker")
+        newcomers: Ranker = blend(here=NEWCOMERS, away=NEWCOMERS)
         if bundle is None:
-            return Model(tuple(sources), ranker)
+            return Model(tuple(sources), ranker, newcomers=newcomers)
         features = features_of(bundle)
         return Model(
             tuple(sources),
             ranker,
+            newcomers=newcomers,
             versions={"bundle": bundle.version},
             rows=partial(self._rows, features),
             feature_names=features.names,
@@ -326,7 +333,10 @@ def open_home(path: Path, config_path: Path | None = None, *, writer: bool) -> H
     if path.exists() and not path.is_dir():
         raise BadConfig(f"--home: expected a folder, found a file at {path}", "home")
     settings = config.load(path, config_path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfig(f"--home: {path} cannot be made: {error.strerror}", "home") from None
     return Home(path, settings, writer=writer)
 
 

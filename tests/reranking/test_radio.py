@@ -103,3 +103,17 @@ def test_slates_are_always_lawful(n: int, limit: int, discovery: float, explore:
     assert np.all((propensities > 0) & (propensities <= 1))
     again = picks(radio, q, scores, seed)
     assert order.tolist() == again[0].tolist()
+
+
+def test_the_side_gives_way_before_the_cap_of_an_artist() -> None:
+    world = facts([0] * 6 + list(range(1, 20)))  # the best songs are all of one artist, and nothing is familiar
+    radio = Radio(lambda: world, DictState(), explore=0.0, artist_gap=1, max_per_artist=2)
+    order, _, _ = picks(radio, query(limit=10, discovery=0.3), falling(25))
+    assert (world.artist[order] == 0).sum() == 2
+
+
+def test_a_song_that_was_rated_is_not_new() -> None:
+    world = facts(list(range(20)))
+    state = DictState(refused_pairs={(0, i) for i in range(10)})  # disliked, so met
+    order, _, _ = picks(Radio(lambda: world, state, explore=0.0), query(limit=10, discovery=1.0), falling(20))
+    assert set(order.tolist()) == set(range(10, 20))

@@ -208,3 +208,18 @@ def test_a_radio_from_seeds_asks_about_the_seeds_and_the_session_only() -> None:
     assert set(slate.items.tolist()) == {5, 6, 7}  # not one of the popular songs that nobody asked for
     q = query(limit=5, seeds=Seeds(tags=np.array([0], np.int32)))
     assert len(house.recommender.recommend(q).slate.items) == 5  # too few are on topic: the others fill up
+
+
+def test_newcomers_have_a_ranker_of_their_own() -> None:
+    class Backwards:
+        name: ClassVar[str] = "backwards"
+
+        def score(self, q: Query, candidates: Candidates, rows: np.ndarray) -> np.ndarray:
+            return -candidates.items.astype(np.float32)
+
+    house = House([Fixed([5, 6, 7], "popular")])
+    model = house.recommender.model
+    house.recommender.swap(Model(model.sources, Backwards(), newcomers=Blend()))
+    assert house.recommender.recommend(query(limit=1)).slate.items.tolist() == [5]
+    house.recommender.swap(Model((Fixed([7, 6, 5], "als"),), Backwards(), newcomers=Blend()))
+    assert house.recommender.recommend(query(limit=1, recent=recent((1, 1.0)))).slate.items.tolist() == [5]

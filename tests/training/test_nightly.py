@@ -179,3 +179,14 @@ def test_killed_in_any_phase_the_old_champion_serves(tmp_path: Path, phase: str)
     if phase == PHASES[-1]:
         assert night(tmp_path, days=12).promoted
         assert not list((tmp_path / "work").glob("segue-night-*")), "what the killed night left is swept"
+
+
+def test_a_weak_test_does_not_let_a_model_of_little_data_take_over() -> None:
+    from segue.training.contest import verdict
+
+    assert verdict("refit", [], least_users=50, force=False, rows=(90, 100))[0] is False  # nothing to compare on
+    assert verdict("same recipe", [], least_users=50, force=False, rows=(90, 100))[0] is True
+    promoted, why = verdict("same recipe", [], least_users=50, force=False, rows=(10, 100))
+    assert not promoted
+    assert "--force" in why
+    assert verdict("same recipe", [], least_users=50, force=True, rows=(10, 100))[0] is True

@@ -50,9 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SegueError as error:
         print(f"segue: {error}", file=sys.stderr)
         return 1
+    except UnicodeError as error:
+        print(f"segue: text that is not UTF-8: {error}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output went away: `segue ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"segue: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("segue: interrupted; nothing that was acknowledged is lost", file=sys.stderr)
         return 1

@@ -11,6 +11,8 @@ from typing import Any
 from segue import wiring
 from segue.cli.output import OUT, Bar, add_json, print_json
 from segue.core.clock import iso
+from segue.core.errors import BadInput
+from segue.events.checks import user_error
 from segue.events.importers import ImportSummary, run_import
 from segue.events.importers.opening import FORMATS, open_reader
 
@@ -28,11 +30,13 @@ def add_commands(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, check, store, fold; a summary with counts."""
+    if args.user is not None and (wrong := user_error(args.user)):
+        raise BadInput(f"--user: {wrong}")
     with wiring.open_home(args.home, args.config, writer=False) as home:
         reader = open_reader(args.path, time.time_ns() // 1_000_000, args.format, args.mapping, args.user)
         rejected = args.home / "rejected.jsonl"
         with Bar() as bar:
-            bar.phase(f"reading {args.path.name} as {reader.name}")
+            bar.phase(f"reading {args.path.resolve().name} as {reader.name}")
             summary = run_import(
                 reader, home.catalogue, home.log.append, rejected, lambda rows, share: bar.tell(share, f"{rows:,} rows")
             )

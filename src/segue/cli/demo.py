@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if home.registry().version() is None:
             wiring.night(home, time.time_ns() // 1_000_000, bar)
     if args.no_serve:
+        ERR.print(f"the town is in {args.home}: `segue --home {args.home} serve` plays it", highlight=False, markup=False)
         return 0
     ERR.print("open the address below in a browser and press play; Ctrl-C stops the server, the town stays", highlight=False)
     return serve.serve(Path(args.home), args.config, None, args.port, None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segue.core.actions import DISLIKED_BIT as DISLIKED
 from segue.core.actions import HIDDEN_BIT as HIDDEN
+from segue.core.facts import has_tag
 from segue.core.ports import OnlineState
 from segue.core.stages import Filter
 from segue.core.types import Bool, Candidates, Int32, Items, Query
@@ -88,7 +88,7 @@ def turned_away(facts: Callable[[], Items]) -> Filter:
         mask = ~np.isin(items.artist[candidates.items], items.artist[skips][items.artist[skips] >= 0])
         shared = _shared_tags(items, skips[:2])
         shared = shared[~np.isin(shared, query.seeds.tags)]
-        narrower = mask & ~_has_tag(items, candidates.items, shared) if len(shared) else mask
+        narrower = mask & ~has_tag(items, candidates.items, shared) if len(shared) else mask
         for choice in (narrower, mask):
             if choice.sum() >= min(MIN_LEFT, 2 * query.limit):
                 return choice
@@ -111,14 +111,3 @@ def _shared_tags(items: Items, pair: Int32) -> Int32:
         return np.zeros(0, np.int32)
     first, second = (items.tags[items.tags_ptr[i] : items.tags_ptr[i + 1]] for i in pair)
     return np.intersect1d(first, second).astype(np.int32)
-
-
-def _has_tag(items: Items, rows: Int32, tags: Int32) -> NDArray[np.bool_]:
-    """True where an item carries any of the tags."""
-    starts, stops = items.tags_ptr[rows], items.tags_ptr[rows + 1]
-    owner = np.repeat(np.arange(len(rows)), stops - starts)
-    offsets = np.arange(len(owner)) - np.repeat(np.cumsum(stops - starts) - (stops - starts), stops - starts)
-    hit = np.isin(items.tags[np.repeat(starts, stops - starts) + offsets], tags)
-    out = np.zeros(len(rows), np.bool_)
-    out[owner[hit]] = True
-    return out

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from segue.core.ports import OnlineState
 from segue.core.types import Bool, Candidates, Float32, Int32, Items, Query
 
+VOTES = 1 | 2 | 8
+"""Bits of OnlineState.marks that tell of a meeting: liked, disliked, saved."""
+
 
 class Radio:
     """Fills a slate place by place (greedy), each from the candidates that the rules of that place allow.
 
     A place first takes its side: a song never heard or a familiar one, by error diffusion of the discovery share, so that
     any prefix of the slate has it within one song. The rules then are, from the strictest to the loosest: right side and
-    artist gap and artist cap and no second version; without the cap; without the side; without the gap. With probability
+    artist gap and artist cap and no second version; without the side; without the cap; without the gap. With probability
     `explore` the song is drawn from the softmax of standardized scores of the `explore_pool` best allowed ones
     (Plackett-Luce, without replacement), else it is the best one: its propensity given those before it is
     (1 - explore) [best] + explore * softmax, exact, in (0, 1].
@@ -48,13 +51,13 @@ class Radio:
         facts = self._facts()
         order = np.lexsort((candidates.items, -scores))
         items = candidates.items[order]
-        heard, _ = self._state.heard(query.user, items)
+        heard = familiar(self._state, query.user, items)
         standard = (scores[order] - scores.mean()) / (scores.std() + 1e-6) if len(scores) else scores
         discovery = 1.0 if query.discovery is None else query.discovery
         picks, propensities, explored = _fill(
             facts.artist[items],
             facts.work[items],
-            heard > 0,
+            heard,
             standard.astype(np.float64) / self.temperature,
             played_artists(query, facts, self.artist_gap),
             rng.random((query.limit, 2)),
@@ -65,6 +68,12 @@ class Radio:
 
     def _cap(self, limit: int) -> int:
         return max(self.max_per_artist, -(-self.max_per_artist * limit // 10))
+
+
+def familiar(state: OnlineState, user: int, items: Int32) -> Bool:
+    """Whether the listener has played each item, or said what they think of it."""
+    times, _ = state.heard(user, items)
+    return np.asarray((times > 0) | ((state.marks(user, items) & VOTES) > 0), np.bool_)
 
 
 def played_artists(query: Query, facts: Items, gap: int) -> Int32:
@@ -108,7 +117,7 @@ def _allowed(artists, works, heard, used, picks, before, pool, strictness, want_
     """The best candidates that this place allows, into pool; how many. Second versions are never allowed."""
     size = 0
     for c in range(len(artists)):
-        if used[c] or (strictness < 2 and want_new == heard[c]):
+        if used[c] or (strictness < 1 and want_new == heard[c]):
             continue
         artist, count, distance, second = artists[c], 0, 1 << 30, False
         for back in range(len(picks)):
@@ -122,7 +131,7 @@ def _allowed(artists, works, heard, used, picks, before, pool, strictness, want_
                 if before[len(before) - 1 - back] == artist:
                     distance = len(picks) + back
                     break
-        if second or (strictness < 3 and distance < gap) or (strictness < 1 and count >= cap):
+        if second or (strictness < 3 and distance < gap) or (strictness < 2 and count >= cap):
             continue
         pool[size] = c
         size += 1

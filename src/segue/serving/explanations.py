@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.clock import part_of_week
+from segue.core.facts import has_tag
 from segue.core.ports import Catalogue
 from segue.core.stages import CandidateSource
 from segue.core.types import MISSING, Candidates, Int32, Query
@@ -78,7 +79,7 @@ class Explainer:
             if cause != MISSING:
                 words.append(f"goes with {titles[cause]}" if cause in seeds else f"because you finished {titles[cause]}")
             else:
-                words.append(self._plain(query, names[0] if names else "", items[place : place + 1]))
+                words.append(self._plain(query, names, items[place : place + 1]))
         return tuple(words)
 
     def _titles(self, items: set[int]) -> dict[int, str]:
@@ -87,15 +88,25 @@ class Explainer:
         found = self._catalogue.titles(np.array(order, np.int32)) if order else []
         return {item: title for item, (title, _) in zip(order, found, strict=True)}
 
-    def _plain(self, query: Query, name: str, item: Int32) -> str:
+    def _plain(self, query: Query, names: tuple[str, ...], item: Int32) -> str:
+        name = names[0] if names else ""
         if name == "artist":
-            artist = self._catalogue.titles(item)[0][1]
-            return f"more from {artist}" if artist else "more from an artist you play"
+            return self._artist(query, item)
         if name == "fresh":
-            return "new, and close to what you play" if len(query.recent) else "new here"
+            close = len(query.recent) and len(set(names) - {"fresh", "popular"})
+            return "new, and close to what you play" if close else "new here"
         if name in _WORDS:
-            return _WORDS[name]
+            return _WORDS[name] if len(query.recent) else "goes with what you asked for"
         when = PARTS_IN_WORDS[part_of_week(query.context.hour_of_week) % 4]
         if query.context.region == MISSING:
             return f"popular {when}"
         return f"popular in {self._catalogue.regions.name(query.context.region)} {when}"
+
+    def _artist(self, query: Query, item: Int32) -> str:
+        """What was asked for, else the artist's name."""
+        facts = self._catalogue.facts
+        for tag in query.seeds.tags:
+            if has_tag(facts, item, np.array([tag], np.int32))[0]:
+                return f"{self._catalogue.tags.name(int(tag))}, as you asked"
+        artist = self._catalogue.titles(item)[0][1]
+        return f"more from {artist}" if artist else "more from an artist you play"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.evidence import union
+from segue.core.facts import has_tag
 from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
 from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Items, Query, Recent, Scored, Slate
@@ -43,9 +44,15 @@ class Model:
     sources: tuple[CandidateSource, ...]
     ranker: Ranker
     policy: str = "radio"
+    newcomers: Ranker | None = None  # orders for those of whom nothing is known: no log has taught the ranker about them
     versions: dict[str, str] = field(default_factory=dict)
     rows: Rows = no_rows
     feature_names: tuple[str, ...] = ()
+
+    def ranker_for(self, query: Query) -> Ranker:
+        """The ranker, or the one for newcomers where the query tells of no play and no wish."""
+        unknown = self.newcomers is not None and not len(query.recent) and not query.seeds
+        return self.newcomers if unknown and self.newcomers is not None else self.ranker
 
 
 @dataclass(frozen=True)
@@ -157,13 +164,13 @@ class Recommender:
             return None
         candidates = self._filtered(query, candidates)
         if query.seeds:
-            candidates = on_topic(candidates, query.limit)
+            candidates = on_topic(query, candidates, self._catalogue.facts)
         if len(candidates) < query.limit:
             candidates = self._filled_up(query, candidates)
         if not len(candidates):
             return None
         rows = model.rows(query, candidates)
-        scores = model.ranker.score(query, candidates, rows)
+        scores = model.ranker_for(query).score(query, candidates, rows)
         exposure = self._exposure(query, model, candidates, "personal", scores, rows)
         if not query.seeds:
             self._remember(query.user, candidates.items, scores)
@@ -274,11 +281,22 @@ def asked_of(query: Query) -> Query:
     return replace(query, user=MISSING, recent=session)
 
 
-def on_topic(candidates: Candidates, enough: int) -> Candidates:
-    """Without what only impersonal sources offer, where enough is left: popular songs do not drown what was asked for."""
+def on_topic(query: Query, candidates: Candidates, facts: Items) -> Candidates:
+    """What the seeds are about, where that is enough for the slate.
+
+    Without what only impersonal sources offer: popular songs do not drown what was asked for. A radio from tags alone keeps
+    to its tags, whatever the session has wandered through.
+    """
     telling = [column for column, name in enumerate(candidates.sources) if name not in IMPERSONAL]
     said = np.asarray(~np.isnan(candidates.evidence[:, telling]).all(axis=1), np.bool_)
-    return candidates.keep(said) if said.sum() >= enough else candidates
+    if said.sum() >= query.limit:
+        candidates = candidates.keep(said)
+    seeds = query.seeds
+    if len(seeds.tags) and not len(seeds.items) and not len(seeds.artists):
+        tagged = has_tag(facts, candidates.items, seeds.tags)
+        if tagged.sum() >= query.limit:
+            candidates = candidates.keep(tagged)
+    return candidates
 
 
 def _kept(candidates: Candidates, mask: Bool) -> Candidates:

@@ -97,8 +97,14 @@ def compare(ours: Values, theirs: Values, metrics: tuple[str, ...], seed: int) -
     return found
 
 
-def verdict(opponent: str, comparisons: list[Comparison], *, least_users: int, force: bool) -> tuple[bool, str]:
-    """(promote, why). Not worse beyond noise is enough: newer data is worth something by itself."""
+def verdict(
+    opponent: str, comparisons: list[Comparison], *, least_users: int, force: bool, rows: tuple[int, int] = (1, 0)
+) -> tuple[bool, str]:
+    """(promote, why). Not worse beyond noise is enough: newer data is worth something by itself.
+
+    `rows` are the challenger's and the champion's rows of history: where the test is weak, a model that learned from less than
+    half of what the champion had is not taken on trust.
+    """
     if opponent == "none":
         return True, "the first to be trained"
     worse = [c for c in comparisons if c.worse]
@@ -107,10 +113,13 @@ def verdict(opponent: str, comparisons: list[Comparison], *, least_users: int, f
             f"{c.metric} {c.challenger:.4f} against {c.champion:.4f}, difference {c.low:+.4f} to {c.high:+.4f}" for c in worse
         )
         return force, f"worse than the champion ({opponent}) beyond noise: {said}" + (", promoted by force" if force else "")
-    if opponent == "same recipe":
-        return True, "the champion's own recipe on newer data"
     users = min((c.users for c in comparisons), default=0)
-    if users == 0:
+    if opponent == "same recipe" and 2 * rows[0] >= rows[1]:
+        return True, "the champion's own recipe on newer data"
+    if users == 0 and opponent != "same recipe":
         return force, "nothing to compare on: no listener has plays both before and after the cut"
+    if users < least_users and 2 * rows[0] < rows[1]:
+        why = f"only {users} test users, and learned from {rows[0]:,} rows where the champion had {rows[1]:,}"
+        return force, why + (", promoted by force" if force else ": too little to take over (`--force` does it)")
     doubt = f" (only {users} test users: a weak test)" if users < least_users else ""
     return True, f"not worse than the champion ({opponent}) beyond noise{doubt}"

@@ -57,7 +57,14 @@ def run_night(
             night.hyperparameters[f"{RANKER}{name}"] = hyperparameters(trial.choice.ranker)
         with meter.phase("store"):
             version = registry.put(models, _manifest(night, trial, data))
-        promoted, reason = verdict(trial.opponent, trial.comparisons, least_users=settings.least_users, force=settings.force)
+        theirs = 0 if night.champion is None else int(night.champion.manifest["data"].get("rows", 0))
+        promoted, reason = verdict(
+            trial.opponent,
+            trial.comparisons,
+            least_users=settings.least_users,
+            force=settings.force,
+            rows=(data["rows"], theirs),
+        )
         with meter.phase("promote"):
             (registry.promote if promoted else registry.challenge)(version)
     return NightReport(

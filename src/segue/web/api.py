@@ -26,6 +26,9 @@ from segue.serving.query import RecommendIn
 from segue.web.problems import answer, body_of, decoded, limit_of, problem
 from segue.web.service import Service
 
+MET = 1 | 2 | 8
+"""Bits of OnlineState.marks: liked, disliked, saved."""
+
 
 @runtime_checkable
 class TopForUser(Protocol):
@@ -171,6 +174,14 @@ async def _logged(service: Service, exposure: Exposure) -> None:
         service.counters.count("exposure_late", "answered first")
 
 
+def _new(service: Service, exposure: Exposure) -> list[bool]:
+    """Whether the listener has never met each song: not played, liked, disliked or saved."""
+    user, items = exposure.user, exposure.slate.items
+    met = (service.state.heard(user, items)[0] > 0) | ((service.state.marks(user, items) & MET) > 0)
+    new: list[bool] = (~met).tolist()
+    return new
+
+
 def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dict[str, object]:
     """The slate in the caller's words."""
     slate, catalogue = exposure.slate, service.catalogue
@@ -182,7 +193,7 @@ def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dic
         slate.reasons,
         slate.explored.tolist(),
         slate.propensities.tolist(),
-        (service.state.heard(exposure.user, slate.items)[0] == 0).tolist(),
+        _new(service, exposure),
         strict=True,
     )
     return {
