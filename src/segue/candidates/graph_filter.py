@@ -14,6 +14,7 @@ from segue.candidates._spread import spread
 from segue.core.types import Float32, History
 
 _WIDER = 4
+"""Times as many places of a row get their low-pass weight as are kept."""
 _PAIRS = 1 << 16
 """Pairs whose low-pass weight is made at a time: two copies of their vectors are held."""
 
