@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from segue.core.clock import HOUR_MS, hour_of_week, parse_time
+from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.hashing import hash64
 from segue.core.ports import Catalogue, Names, OnlineState
@@ -95,7 +96,7 @@ class QueryMaker:
         if given.region is not None:
             told = self._known(self.catalogue.regions, [given.region], "region", warnings)
             region = int(told[0]) if len(told) else region
-        device = int(self.catalogue.devices.find([given.device])[0]) if given.device else MISSING
+        device = int(self.catalogue.devices.find([device_kind(given.device)])[0]) if given.device else MISSING
         if given.at is not None:
             try:
                 now = parse_time(given.at)
