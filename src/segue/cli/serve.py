@@ -63,7 +63,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         shown = "localhost" if _loopback(host) else host
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
-            sys.setswitchinterval(0.001)  # the writer and the sources must not wait 5 ms for their turn
+            sys.setswitchinterval(0.0005)  # the writer and the sources must not wait 5 ms for their turn
             with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(application, listener))  # Ctrl-C is how a server is told to stop
         finally:
