@@ -36,7 +36,7 @@ class Round:
 class Gatherer:
     """Runs the sources of a request in one worker thread, in order; whoever asked takes what has come in by the deadline.
 
-    The hand-over costs some 50 us and buys a hard limit: a source that hangs cannot hold the request, and a server goes on
+    The hand-over buys a hard limit: a source that hangs cannot hold the request, and a server goes on
     reading and ranking other requests meanwhile. Until it returns, a hanging source is left out of further requests, so that
     at most one worker hangs for each. Hanging is remembered of the source itself: a new model's source of the same name is
     asked again.
