@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).parents[2] / "src" / "segue"
 FREE = {
     "events", "catalogue", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments",
-    "monitoring", "storage", "simulator", "privacy",
+    "monitoring", "storage", "simulator", "privacy", "sound",
 }  # fmt: skip
 MAY: dict[str, set[str]] = {
     "core": set(),
@@ -21,9 +21,11 @@ EVERYTHING = {"wiring", "cli", "benchmarks", "config", "__init__", "__main__"}
 DRIVERS = {
     "sqlite3": {"storage"}, "pyarrow": {"storage", "events", "benchmarks", "cli"}, "starlette": {"web", "cli"},
     "uvicorn": {"cli", "web", "benchmarks"}, "rich": {"cli"}, "psycopg": {"storage"}, "valkey": {"storage"},
-    "torch": {"candidates", "ranking"}, "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
+    "torch": {"candidates", "ranking", "sound"}, "onnx": {"sound"}, "onnxruntime": {"sound"},
+    "av": {"sound"}, "mutagen": {"sound"},
+    "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
 }  # fmt: skip
-PURE = {"core", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments"}
+PURE = {"core", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments", "sound"}
 FORBIDDEN_CALLS = {
     "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "os.getenv",
     "np.random.rand", "np.random.seed", "np.random.randint", "np.random.random", "random.random", "random.seed",

@@ -2,7 +2,8 @@
 
 SegueError
  ├── BadInput         what the caller gave cannot be used (HTTP 422, exit code 2)
- │    └── BadConfig   segue.toml or a mapping file is wrong
+ │    ├── BadConfig   segue.toml or a mapping file is wrong
+ │    └── BadSound    a file that cannot be read as music
  ├── NotFound         a name that nothing knows (HTTP 404, exit code 2)
  ├── NotReady         nothing trained, or a home that another process holds (HTTP 503, exit code 1)
  └── Corrupt          stored bytes do not match their checksum (exit code 1)
@@ -26,6 +27,10 @@ class BadInput(SegueError):
 
 class BadConfig(BadInput):
     """A setting or a mapping that cannot be used."""
+
+
+class BadSound(BadInput):
+    """A file that cannot be read as music: damaged, no sound at all, or beyond the limits of decoding."""
 
 
 class NotFound(SegueError):
