@@ -43,8 +43,7 @@ def patch_statistics(spectrogram: Float32) -> Float32:
     rhythm = np.abs(np.fft.rfft(groups - groups.mean(axis=1, keepdims=True), axis=1)).astype(np.float32)
     rhythm = np.log10(1 + np.einsum("pmg,mr->pgr", rhythm, _ranges()))
     columns = (means, cube.std(axis=1), changes.std(axis=1), rhythm.reshape(patches, -1))
-    stacked: Float32 = np.concatenate(columns, axis=1).astype(np.float32, copy=False)
-    return stacked
+    return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=1)
@@ -53,4 +52,4 @@ def _ranges() -> Float32:
     hertz = np.arange(PATCH // 2 + 1) * FRAMES_A_SECOND / PATCH
     edges = np.geomspace(RHYTHM_LOW, RHYTHM_HIGH, RHYTHMS + 1)
     member = (hertz[:, None] >= edges[:-1]) & (hertz[:, None] < edges[1:])
-    return (member / np.maximum(1, member.sum(axis=0))).astype(np.float32)
+    return np.asarray(member / np.maximum(1, member.sum(axis=0)), np.float32)
