@@ -101,7 +101,8 @@ class Oracle:
         self.session: dict[tuple[int, int], int] = defaultdict(int)
         self.recent: dict[int, list[tuple[int, int, int, float, float, int]]] = defaultdict(list)
         self.taste: dict[int, list[float]] = defaultdict(lambda: [0.0] * 4)
-        self.counted: list[tuple[int, int, int, int, float]] = []  # item, region, hour, at, share
+        self.votes: dict[tuple[int, int], int] = defaultdict(int)
+        self.counted: list[tuple[int, int, int, int, float, float]] = []  # item, region, hour, at, share, what it counts
         share = shares(events["action"], events["played_s"], events["duration_s"])
         signal = signals(events["action"], events["played_s"], events["duration_s"], events["value"])
         for row, heard, sign in zip(events, share.tolist(), signal.tolist(), strict=True):
@@ -112,7 +113,10 @@ class Oracle:
         pair = (user, item)
         if action in (Action.STARTED, Action.PROGRESS, *PLAYS):
             self.session[pair] = int(row["session"])
+        counts = 0.0
         if action in PLAYS:
+            gone = 1 - 0.5 ** (max(at - self.last[pair], 0) / HALF_LIFE_MS)
+            counts = max(gone, 0.5 ** self.times[pair])
             if signal:
                 self.taste[user][(0 if signal > 0 else 1) + (2 if self.times[pair] else 0)] += 1
             self.times[pair] += 1
@@ -123,11 +127,12 @@ class Oracle:
         self.recent[user].append((at, int(row["seq"]), item, signal, share if action in PLAYS else np.nan, int(row["session"])))
         region = int(row["region"])
         if action in PLAYS:
-            self.counted.append((item, region, hour_of_week(at), at, share))
+            self.counted.append((item, region, hour_of_week(at), at, share, counts))
         elif told:
             stars = 0.0 if np.isnan(row["value"]) else float(row["value"]) / 5
             worth = {Action.LIKED: 1.0, Action.SAVED: 1.0, Action.RATED: stars}.get(Action(action), 0.0)
-            self.counted.append((item, region, hour_of_week(at), at, worth))
+            self.counted.append((item, region, hour_of_week(at), at, worth, 0.5 ** min(self.votes[pair], 15)))
+            self.votes[pair] += 1
 
     def vote(self, pair: tuple[int, int], action: int, signal: float) -> bool:
         before = (self.bits[pair], pair in self.rated)
@@ -154,10 +159,10 @@ class Oracle:
         """item -> (demand, share heard, decayed plays of the world), by the formulas of tops.expect."""
         if not self.counted:
             return {}
-        now = max(at for *_, at, _ in self.counted)
+        now = max(row[3] for row in self.counted)
         cells: list[list[tuple[int, float, float]]] = [[], [], []]
-        for item, place, when, at, share in self.counted:
-            weight = 2.0 ** ((at - now) / HALF_LIFE_MS)
+        for item, place, when, at, share, counts in self.counted:
+            weight = counts * 2.0 ** ((at - now) / HALF_LIFE_MS)
             cells[0].append((item, weight, share))
             if place == region:
                 cells[1].append((item, weight, share))
@@ -300,6 +305,31 @@ def test_the_past_fades_by_half_lives(state: Any) -> None:
     assert answer.items.tolist() == [2, 1]
     decayed = np.expm1(state.popularity(answer.items, 5, 0)[:, 1])
     np.testing.assert_allclose(decayed, [10.0, 7.5], rtol=1e-5)
+
+
+def test_one_listener_never_weighs_more_than_two(state: Any) -> None:
+    """Twenty plays by one lift a song less than three listeners do, and playing it for weeks adds what decay took."""
+    again = [play(0, 1, 1.0, at=T0 + hour * HOUR_MS) for hour in range(20)]
+    crowd = [play(user, 2, 1.0, at=T0 + 19 * HOUR_MS) for user in (1, 2, 3)]
+    state.fold(log(*again, *crowd))
+    answer = state.popular(MISSING, MISSING, 0, 2)
+    assert answer.items.tolist() == [2, 1]
+    one, three = np.expm1(state.popularity(np.array([1, 2], np.int32), 5, 0)[:, 1])
+    assert 1.5 < one < 2.0
+    assert three == pytest.approx(3.0, rel=1e-5)
+
+
+def test_a_listener_who_comes_back_after_a_half_life_counts_half_anew(state: Any) -> None:
+    state.fold(log(*[play(0, 1, 1.0, at=T0 + k * HALF_LIFE_MS) for k in range(12)]))
+    decayed = np.expm1(state.popularity(np.array([1], np.int32), 5, 0)[:, 1])
+    np.testing.assert_allclose(decayed, [1.0], rtol=1e-3)  # 1/2 + 1/2 of what was there
+
+
+def test_a_vote_taken_back_and_given_again_fades(state: Any) -> None:
+    rows = [{"user": 0, "item": 1, "action": (Action.LIKED, Action.DISLIKED)[k % 2]} for k in range(40)]
+    state.fold(log(*rows))
+    assert np.expm1(state.popularity(np.array([1], np.int32), 5, 0)[0, 1]) == pytest.approx(2.0, rel=1e-3)
+    assert state.marks(0, np.array([1], np.int32)).tolist() == [2]
 
 
 def test_closed_means_closed(backend: type[Any], tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_users_and_regions_appear_at_any_time(state: ArrayState) -> None:
 
 def test_the_top_list_stays_the_exact_top_of_many_items(state: ArrayState) -> None:
     events = generated(60_000, items=3000, regions=1)
-    events["action"], events["region"] = Action.COMPLETED, 0
+    events["action"], events["region"], events["user"] = Action.COMPLETED, 0, np.arange(60_000)  # everybody hears one song
     share = np.clip(events["played_s"] / np.float32(200), 0, 1)
     for part in np.array_split(events, 5):
         state.fold(part)
@@ -118,6 +118,7 @@ def test_the_top_list_stays_the_exact_top_of_many_items(state: ArrayState) -> No
 def test_decades_between_events_move_the_landmark_and_keep_the_answer(tmp_path: Path) -> None:
     events = generated(5)
     events["action"], events["item"], events["played_s"], events["region"] = Action.COMPLETED, [1, 1, 2, 3, 3], 200, MISSING
+    events["user"] = np.arange(5)
     day = np.array([0, 0, 0, 5000, 5000])
     events["at"] = T0 + day * DAY_MS
     with closing(ArrayState(tmp_path, half_life_days=1.0)) as state:

@@ -119,12 +119,20 @@ def _until(state: ArrayState, query: Query) -> Recent:
 
 def test_popular_by_hand(history: History) -> None:
     got = Popular.of(history).table
-    item = 7
+    item, life_s = 7, 14 * 86_400
+    seen: dict[tuple[int, int], tuple[int, int]] = {}
+    fresh = np.zeros(len(history))
+    for row, key in enumerate(zip(history.user.tolist(), history.item.tolist(), strict=True)):
+        times, last = seen.get(key, (0, 0))
+        at = int(history.at[row])
+        fresh[row] = max(1 - 0.5 ** ((at - last) / life_s), 0.5**times)
+        seen[key] = (times + 1, at)
+    assert fresh.min() < 0.3, "some listened again and again"
     mine = history.item == item
     age_s = history.now / 1000 - history.at[mine]
-    assert got[item, 1] == pytest.approx(np.log1p(np.exp2(-age_s / (14 * 86_400)).sum()), rel=1e-5)
-    mean = ((history.signal + 1) / 2).mean()
-    want = (((history.signal[mine] + 1) / 2).sum() + 10 * mean) / (mine.sum() + 10)
+    assert got[item, 1] == pytest.approx(np.log1p((fresh[mine] * np.exp2(-age_s / life_s)).sum()), rel=1e-5)
+    mean = ((history.signal + 1) / 2 * fresh).sum() / fresh.sum()
+    want = ((fresh * (history.signal + 1) / 2)[mine].sum() + 10 * mean) / (fresh[mine].sum() + 10)
     assert got[item, 0] == pytest.approx(want, rel=1e-5)
 
 

@@ -17,6 +17,7 @@ from segue.core.types import Arrays, Bool, Candidates, Float32, History, Int32, 
 from segue.evaluation.calibration import Calibration, calibration
 from segue.features.compute import Features, Memory
 from segue.training.dataset import mapped
+from segue.training.kernels import fresh_shares
 from segue.training.measure import Answers, allowed
 from segue.training.replay import Tasks
 
@@ -50,16 +51,21 @@ class Popular:
 
     @staticmethod
     def of(history: History) -> Popular:
-        """From everything before the end of the history; the world as one region."""
+        """From everything before the end of the history; the world as one region. One listener's plays saturate, as by day."""
         n = history.n_items
         plays, heard, seen = np.zeros(n), np.zeros(n), np.zeros(n)
-        for start in range(0, len(history), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            item = history.item[rows]
+        start = 0
+        while start < len(history):
+            stop = start + int(
+                np.searchsorted(history.user[start:], history.user[min(start + _CHUNK, len(history)) - 1], "right")
+            )
+            rows = slice(start, stop)  # whole listeners
+            item, start = history.item[rows], stop
+            fresh = fresh_shares(history.user[rows], item, history.at[rows], HALF_LIFE_S)
             age = history.now / 1000 - history.at[rows]
-            plays += np.bincount(item, np.exp2(-age / HALF_LIFE_S), n)
-            heard += np.bincount(item, (history.signal[rows] + 1.0) / 2, n)
-            seen += np.bincount(item, minlength=n)
+            plays += np.bincount(item, fresh * np.exp2(-age / HALF_LIFE_S), n)
+            heard += np.bincount(item, fresh * (history.signal[rows] + 1.0) / 2, n)
+            seen += np.bincount(item, fresh, n)
         mean = heard.sum() / max(seen.sum(), 1.0)
         share = (heard + SHARE_PRIOR * mean) / (seen + SHARE_PRIOR)
         return Popular(np.column_stack((share, np.log1p(plays))).astype(np.float32))

@@ -21,6 +21,9 @@ from segue.storage.online_state.fold import fold_events, read_pairs, read_recent
 from segue.storage.online_state.store import Store
 from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
 
+FOLD = 2
+"""What a fold makes of an event; another number makes stored states fold the log anew."""
+
 
 class ArrayState:
     """OnlineState in a folder of sparse files: one writer, any number of readers.
@@ -55,7 +58,7 @@ class ArrayState:
         self.share_prior = share_prior
         self._life_ms = half_life_days * DAY_MS
         self._writing = threading.Lock()
-        parameters = hash64(repr((recent_plays, self._life_ms, sorted(self.utc_offsets.items()))))
+        parameters = hash64(repr((FOLD, recent_plays, self._life_ms, sorted(self.utc_offsets.items()))))
         self._store = Store(Path(folder), ring=recent_plays, parameters=parameters, read_only=read_only)
 
     @classmethod
@@ -75,8 +78,9 @@ class ArrayState:
         """Apply events in order of seq; those at or below `applied` are skipped.
 
         Plays that end and votes enter the listener's ring, by time; a play is counted in popularity by the share that was
-        heard. A vote counts there as one more play, the first time it says something new: a like or a save as heard to the
-        end, a rating by its stars of five, a dislike or a hide as not heard. Searches and clicks leave no trace.
+        heard. A vote counts there as one more play, when it says something new: a like or a save as heard to the
+        end, a rating by its stars of five, a dislike or a hide as not heard. The evidence of one listener about one song
+        saturates (fold.fresh_share): plays, and votes apart, never weigh more than two. Searches and clicks leave no trace.
         Corrupt after a fold that was interrupted: open the folder again and catch up.
         """
         with self._writing:

@@ -17,6 +17,8 @@ from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, cell_of,
 LIKED, DISLIKED, HIDDEN, SAVED, SHOWN = LIKED_BIT, DISLIKED_BIT, HIDDEN_BIT, SAVED_BIT, SHOWN_BIT
 RATED = 32
 """Private: a first rating counts for popularity, the same one again does not."""
+VOTES_SHIFT, VOTES_MOST = 6, 15
+"""Private: four bits above the marks say how many votes on the item said something new."""
 PUBLIC = LIKED | DISLIKED | HIDDEN | SAVED | SHOWN
 
 A_SHOWN, A_STARTED, A_PROGRESS = int(Action.SHOWN), int(Action.STARTED), int(Action.PROGRESS)
@@ -112,22 +114,38 @@ def _add_hour(cells: Cells, batch: Batch, i: int, weight: float) -> None:
 
 
 @kernel
-def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int) -> bool:
-    """Update what is known of (user, item); True when the event is a vote that changed it."""
+def fresh_share(before: int, lives: float) -> float:
+    """What one more play counts, in (0, 1], after `before` plays by the same listener, the last one so many half-lives ago.
+
+    The first counts as one, the next a half, a quarter, ...; or what decay took from the last one meanwhile, where that is
+    more. So the decayed plays of one listener never exceed two: a song rises by being loved by many.
+    """
+    return float(max(-np.expm1(-np.log(2.0) * max(lives, 0.0)), np.exp2(-float(min(before, 1000)))))
+
+
+@kernel
+def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int, life_ms: float) -> float:
+    """Update what is known of (user, item); what a play or vote counts for popularity, 0 for what says nothing new."""
     user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
     play = action in (A_COMPLETED, A_SKIPPED)
     slot = insert(pairs, pack_key(user, batch.item[i]))
     word = pairs.rows[slot, HISTORY]
     session, times, marks = (word >> 32) & 0xFFFFFFFF, (word >> 16) & 0xFFFF, word & 0xFFFF
+    counts = 0.0
     if play:
+        counts = fresh_share(times, (batch.at[i] - pairs.rows[slot, LAST]) / life_ms)
         _add_novelty(listeners, user, times, signal)
         times = min(times + 1, 0xFFFF)
         pairs.rows[slot, LAST] = max(pairs.rows[slot, LAST], batch.at[i])
     if play or action in (A_STARTED, A_PROGRESS):
         session = np.int64(batch.session[i])
     changed = next_marks(marks, action, signal)
+    if changed != marks and action != A_SHOWN:
+        votes = (marks >> VOTES_SHIFT) & VOTES_MOST
+        counts = fresh_share(votes, 0.0)
+        changed = (changed & ~(VOTES_MOST << VOTES_SHIFT)) | (min(votes + 1, VOTES_MOST) << VOTES_SHIFT)
     pairs.rows[slot, HISTORY] = (session << 32) | (times << 16) | changed
-    return bool(changed != marks and action != A_SHOWN)
+    return counts
 
 
 @kernel
@@ -165,17 +183,17 @@ def fold_events(
         lives = batch.at[i] / life_ms
         if action >= A_COMPLETED and lives - clock[1] >= REBASE_AFTER:
             return i
-        voted = _fold_pair(listeners, pairs, batch, i)
+        counts = _fold_pair(listeners, pairs, batch, i, life_ms)
         if action < A_COMPLETED:
             continue
         what = (np.int64(batch.session[i]) << 32) | item
         push(listeners, user, what, pack_word(batch.at[i], batch.signal[i], batch.share[i]))
         play = action in (A_COMPLETED, A_SKIPPED)
-        if play or voted:
+        if counts > 0.0:
             weight = np.exp2(lives - clock[1])
             clock[0] = max(clock[0], batch.at[i])
             share = batch.share[i] if play else batch.worth[i]
-            count(cells, batch.row[i], part_of(batch.hour[i]), item, weight, share)
+            count(cells, batch.row[i], part_of(batch.hour[i]), item, weight * counts, share)
             if play:
                 _add_hour(cells, batch, i, weight)
     return len(batch.user)
