@@ -467,3 +467,23 @@ def test_many_threads_get_their_own_answers(tmp_path: Path) -> None:
     assert sorted(s for some in seen for s in some) == list(range(1, 4 * 20 * 3 + 2))
     assert state.folded == list(range(1, log.last + 1))
     log.close()
+
+
+def test_slates_gather_for_one_transaction_and_an_event_takes_them_along_at_once() -> None:
+    world = World(linger_s=1_000.0, idle_s=1_000.0)
+    shown = [world.ingest.submit_exposure(slate(n)) for n in range(3)]
+    assert not any(future.done() for future in shown), "they wait for company"
+    acknowledged = world.ingest.submit([event("about slate 2")])
+    assert acknowledged.result(10).accepted == 1
+    assert [future.result(0) for future in shown] == [None] * 3, "durable before the event about them is acknowledged"
+    assert [exposure.slate.request_id for exposure in world.log.shown] == [0, 1, 2]
+    assert world.log.appends == [1], "one transaction for all"
+    last = world.ingest.submit_exposure(slate(4))
+    world.ingest.close()
+    assert last.result(0) is None, "closing does not wait and loses nothing"
+
+
+def test_a_lone_slate_is_written_without_company() -> None:
+    world = World(linger_s=0.001, idle_s=1_000.0)
+    assert world.ingest.submit_exposure(slate(1)).result(10) is None
+    world.ingest.close()

@@ -223,3 +223,38 @@ def test_newcomers_have_a_ranker_of_their_own() -> None:
     assert house.recommender.recommend(query(limit=1)).slate.items.tolist() == [5]
     house.recommender.swap(Model((Fixed([7, 6, 5], "als"),), Backwards(), newcomers=Blend()))
     assert house.recommender.recommend(query(limit=1, recent=recent((1, 1.0)))).slate.items.tolist() == [5]
+
+
+class AtOnce(Fixed):
+    """Reads arrays of this process: remembers the thread that it was asked in."""
+
+    at_once: ClassVar[bool] = True
+    thread: threading.Thread | None = None
+
+    def retrieve(self, q: Query, limit: int) -> Scored:
+        self.thread = threading.current_thread()
+        return super().retrieve(q, limit)
+
+
+def test_a_source_of_arrays_is_asked_on_the_thread_of_the_request_beside_one_that_hangs() -> None:
+    quick, hanging = AtOnce([3, 4, 5]), Hanging()
+    house = House([hanging, quick], deadline_ms=50)
+    slate = house.recommender.recommend(query(limit=3)).slate
+    assert quick.thread is threading.current_thread()
+    assert set(slate.items.tolist()) == {3, 4, 5}, "what hangs is asked elsewhere and holds nobody"
+    assert house.counted["source_late", "hanging"] == 1
+    hanging.go.set()
+
+
+def test_sources_of_arrays_alone_need_no_thread_and_no_future() -> None:
+    house = House([AtOnce([3, 4, 5]), AtOnce([4, 6], "cooccurrence")])
+    asked = house.recommender.ask(query(limit=2))
+    assert asked.round.done is None
+    assert len(house.recommender.finish(asked).slate.items) == 2
+
+
+def test_past_the_budget_the_next_source_of_arrays_is_not_asked() -> None:
+    house = House([AtOnce([3, 4, 5]), AtOnce([4, 6], "cooccurrence")])
+    house.recommender.budget_s = -1.0
+    house.recommender.recommend(query(limit=2))
+    assert house.counted["source_late", "als"] == house.counted["source_late", "cooccurrence"] == 1

@@ -27,6 +27,7 @@ class Artist:
     """
 
     name: ClassVar[str] = "artist"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class Cooccurrence:
     """
 
     name: ClassVar[str] = "cooccurrence"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class Ease(_ItemItem):
     """
 
     name: ClassVar[str] = "ease"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class Fresh:
     """
 
     name: ClassVar[str] = "fresh"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

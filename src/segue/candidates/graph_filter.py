@@ -35,6 +35,7 @@ class GraphFilter(_ItemItem):
     """
 
     name: ClassVar[str] = "graph_filter"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class ItemKnn(_ItemItem):
     """
 
     name: ClassVar[str] = "item_knn"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

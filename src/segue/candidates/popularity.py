@@ -44,6 +44,7 @@ class Popularity:
     """
 
     name: ClassVar[str] = "popular"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class SessionKnn:
     """
 
     name: ClassVar[str] = "session_knn"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class UserKnn:
     """
 
     name: ClassVar[str] = "user_knn"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -20,6 +20,9 @@ class CandidateSource(Protocol):
     A source that has nothing to say answers Scored.none(); it never raises for an unknown user or item (MISSING included).
     It reads no clock and no randomness, must be safe to call from several threads, and must answer in under 2 ms at a
     million songs. `name` is the column of its evidence.
+
+    A source that declares `at_once: ClassVar[bool] = True` reads nothing but arrays of this process, memory-mapped ones
+    included, and is asked on the thread of the request; every other is asked in a thread apart, against a deadline.
     """
 
     name: ClassVar[str]

@@ -85,6 +85,9 @@ class Ingest:
     While one transaction waits for the disk, the next one gathers: up to `commit_rows` events. A queue of `queue_rows`
     events is full: NotReady, try again later. Everything public may be called from any thread.
 
+    Slates wait `linger_s` for more of them, since one transaction costs as much as writing ten; an event does not wait, and
+    takes the slates before it along: an event that is acknowledged never refers to a slate that a crash could still lose.
+
     What other processes appended is folded whenever `idle_s` seconds have passed since the last look, busy or not. Events
     behind a long backlog of theirs wait until it is folded, in steps; meanwhile the writing goes on, and slates, which
     need no fold, are acknowledged as soon as they are durable.
@@ -99,6 +102,7 @@ class Ingest:
         commit_rows: int = 20_000,
         queue_rows: int = 200_000,
         idle_s: float = 0.5,
+        linger_s: float = 0.02,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,10 +111,11 @@ class Ingest:
         self._catalogue = catalogue
         self._commit_rows = commit_rows
         self._queue_rows = queue_rows
-        self._idle_s = idle_s
+        self._idle_s, self._linger_s = idle_s, linger_s
         self._entropy = entropy
         self._queue: deque[_Work] = deque()
         self._queued = 0
+        self._urgent = 0  # calls in the queue that are no slates
         self._closed = False
         self._wake = threading.Condition()
         self._unfolded: deque[_Unfolded] = deque()
@@ -130,7 +135,7 @@ class Ingest:
         return self._enqueue(_Work(len(events), Future(), rows=Rows(events, dict(texts or {}))))
 
     def submit_exposure(self, exposure: Exposure) -> Future[None]:
-        """A slate as shown."""
+        """A slate as shown; durable after at most `linger_s` and a transaction."""
         return self._enqueue(_Work(_EXPOSURE_ROWS, Future(), exposure=exposure))
 
     def catch_up(self) -> None:
@@ -153,7 +158,9 @@ class Ingest:
                 raise NotReady(f"{waiting} events wait to be written: try again in a second")
             self._queue.append(work)
             self._queued += work.weight
-            self._wake.notify()
+            self._urgent += work.exposure is None
+            if work.exposure is None or len(self._queue) == 1:
+                self._wake.notify()
         return work.future
 
     def _run(self) -> None:
@@ -161,6 +168,8 @@ class Ingest:
             with self._wake:
                 if not (self._queue or self._unfolded or self._behind or self._closed):
                     self._wake.wait(self._idle_s)
+                if self._queue and not (self._urgent or self._unfolded or self._behind or self._closed):
+                    self._wake.wait(self._linger_s)
                 if self._closed and not self._queue and not self._unfolded:
                     return
                 works = self._take()
@@ -198,6 +207,7 @@ class Ingest:
         while self._queue and (not works or weight + self._queue[0].weight <= self._commit_rows):
             work = self._queue.popleft()
             self._queued -= work.weight
+            self._urgent -= work.exposure is None
             if work.future.set_running_or_notify_cancel():
                 works.append(work)
                 weight += work.weight

@@ -16,7 +16,6 @@ HELP: Mapping[str, str] = {
     "source_hanging_total": "Requests that went without a source because it has not returned yet.",
     "rung_failed_total": "Rungs of the ladder that failed, by the error.",
     "late_total": "Answers that took longer than the deadline.",
-    "exposure_late_total": "Slates answered before their exposure was on disk; it is written all the same.",
     "exposure_lost_total": "Slates answered whose exposure could not be written.",
     "requests_total": "HTTP requests by route and status.",
     "request_seconds": "Time to answer by route.",

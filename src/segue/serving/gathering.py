@@ -23,9 +23,10 @@ class Round:
     def __init__(self, sources: Sequence[CandidateSource]) -> None:
         self.sources = sources
         self.answers: list[Scored | None] = [None] * len(sources)
-        self.asked = 0  # sources that have answered or failed
+        self.waiting: list[int] = []  # places of the sources that a worker asks, in order
+        self.heard = 0  # how many of those have answered or failed
         self.given_up = False
-        self.done: Future[None] = Future()
+        self.done: Future[None] | None = None  # None: everything was said at once
 
     def candidates(self) -> Candidates:
         """The union of what has come in."""
@@ -34,12 +35,14 @@ class Round:
 
 
 class Gatherer:
-    """Runs the sources of a request in one worker thread, in order; whoever asked takes what has come in by the deadline.
+    """Asks the sources of a request; whoever asked takes what has come in by the deadline.
 
-    The hand-over buys a hard limit: a source that hangs cannot hold the request, and a server goes on
-    reading and ranking other requests meanwhile. Until it returns, a hanging source is left out of further requests, so that
-    at most one worker hangs for each. Hanging is remembered of the source itself: a new model's source of the same name is
-    asked again.
+    A source that declares `at_once` only reads arrays of this process: it is asked where the request runs, in order, as long
+    as the time for sources lasts. Handing it to a thread would cost as much as the source itself, and much more under
+    load, when threads wait for each other at Python's lock. Every other source (a database, a network) is asked in one
+    worker thread a request, beside those: a hard limit, since one that hangs cannot hold the request. Until it returns,
+    a hanging source is left out of further requests, so that at most one worker hangs for each. Hanging is remembered of
+    the source itself: a new model's source of the same name is asked again.
     """
 
     def __init__(self, count: Count, timed: Timed, workers: int = 16) -> None:
@@ -48,42 +51,61 @@ class Gatherer:
         self._lock = threading.Lock()
         self._hanging: set[int] = set()
 
-    def ask(self, sources: Sequence[CandidateSource], query: Query, limit: int) -> Round:
-        """Begin; wait for `done` of what comes back, then `take` it."""
-        awake = sources
-        if self._hanging:
-            awake = [source for source in sources if id(source) not in self._hanging]
-            for source in sources:
-                if id(source) in self._hanging:
-                    self._count("source_hanging", source.name)
-        this = Round(awake)
-        self._pool.submit(self._run, this, query, limit)
+    def ask(self, sources: Sequence[CandidateSource], query: Query, limit: int, budget_s: float) -> Round:
+        """Ask; wait for `done` of what comes back, if it has one, then `take` it. Sources past the budget are not asked."""
+        ends = time.perf_counter() + budget_s
+        this = Round(self._awake(sources))
+        this.waiting = [place for place, source in enumerate(this.sources) if not getattr(source, "at_once", False)]
+        if this.waiting:
+            this.done = Future()
+            self._pool.submit(self._run, this, query, limit)
+        apart = set(this.waiting)
+        for place, source in enumerate(this.sources):
+            if place in apart:
+                continue
+            if time.perf_counter() > ends:
+                self._count("source_late", source.name)
+            else:
+                self._hear(this, place, query, limit)
         return this
 
     def take(self, this: Round) -> Candidates:
         """What has come in by now; sources that have not answered are given up and counted as late."""
-        with self._lock:
-            late = this.asked
-            if late < len(this.sources):
-                this.given_up = True
-                self._hanging.add(id(this.sources[late]))
-        for source in this.sources[late:]:
-            self._count("source_late", source.name)
+        if this.waiting:
+            with self._lock:
+                late = this.waiting[this.heard :]
+                if late:
+                    this.given_up = True
+                    self._hanging.add(id(this.sources[late[0]]))
+            for place in late:
+                self._count("source_late", this.sources[place].name)
         return this.candidates()
 
+    def _awake(self, sources: Sequence[CandidateSource]) -> Sequence[CandidateSource]:
+        if not self._hanging:
+            return sources
+        for source in sources:
+            if id(source) in self._hanging:
+                self._count("source_hanging", source.name)
+        return [source for source in sources if id(source) not in self._hanging]
+
+    def _hear(self, this: Round, place: int, query: Query, limit: int) -> None:
+        source, started = this.sources[place], time.perf_counter()
+        try:
+            this.answers[place] = source.retrieve(query, limit)
+        except Exception:
+            self._count("source_failed", source.name)
+        self._timed(source.name, time.perf_counter() - started)
+
     def _run(self, this: Round, query: Query, limit: int) -> None:
-        for place, source in enumerate(this.sources):
-            started = time.perf_counter()
-            try:
-                this.answers[place] = source.retrieve(query, limit)
-            except Exception:
-                self._count("source_failed", source.name)
-            self._timed(source.name, time.perf_counter() - started)
+        for number, place in enumerate(this.waiting):
+            self._hear(this, place, query, limit)
             with self._lock:
-                this.asked = place + 1
-                self._hanging.discard(id(source))
+                this.heard = number + 1
+                self._hanging.discard(id(this.sources[place]))
                 if this.given_up:  # the request went on without us: the rest is not wanted any more
                     break
+        assert this.done is not None
         this.done.set_result(None)
 
     def close(self) -> None:

@@ -124,14 +124,15 @@ class Recommender:
     def recommend(self, query: Query) -> Exposure:
         """The slate for a query and the features behind it; raises for nothing that a stage may do."""
         asked = self.ask(query)
-        with suppress(TimeoutError):
-            asked.round.done.result(self.budget_s)
+        if asked.round.done is not None:
+            with suppress(TimeoutError):
+                asked.round.done.result(self.budget_s)
         return self.finish(asked)
 
     def ask(self, query: Query) -> Asked:
-        """Begin: the sources are asked in a thread of their own. A server waits for `round.done`, then calls finish."""
-        model = self.model
-        return Asked(query, model, self._gatherer.ask(model.sources, asked_of(query), self.per_source), time.perf_counter())
+        """Begin: the sources are asked. Where `round.done` is a future, a server waits for it before it calls finish."""
+        model, began = self.model, time.perf_counter()
+        return Asked(query, model, self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s), began)
 
     def finish(self, asked: Asked) -> Exposure:
         """The slate from what the sources have said by now, on the highest rung that holds."""

@@ -122,15 +122,16 @@ def _dense(found: Int32, what: str, request: Request) -> int:
 
 
 async def post_recommendations(request: Request) -> Response:
-    """One slate; its exposure is in the log when the answer leaves, unless the disk is slower than the deadline."""
+    """One slate; its exposure is on its way into the log when the answer leaves."""
     service = service_of(request)
     wanted = decoded(await body_of(request), RecommendIn)
     query, warnings = service.maker.make(wanted, service.now(), service.request_id())
     asked = service.recommender.ask(query)
-    await _settled(asked.round.done, service.recommender.budget_s)
+    if asked.round.done is not None:
+        await _settled(asked.round.done, service.recommender.budget_s)
     exposure = service.recommender.finish(asked)
     if len(exposure.slate.items):
-        await _logged(service, exposure)
+        _log(service, exposure)
     else:
         empty = not len(service.catalogue.items)
         told = "PUT /v1/items or import a listening history first" if empty else "everything playable was heard or refused"
@@ -157,7 +158,8 @@ async def _settled(done: Future[None], seconds: float) -> None:
     late.cancel()
 
 
-async def _logged(service: Service, exposure: Exposure) -> None:
+def _log(service: Service, exposure: Exposure) -> None:
+    """Hand the slate to the writer: it is on disk a moment later, and before any event about it is acknowledged."""
     try:
         written = service.writer.submit_exposure(exposure)
     except NotReady:
@@ -169,9 +171,6 @@ async def _logged(service: Service, exposure: Exposure) -> None:
             service.counters.count("exposure_lost", "not written")
 
     written.add_done_callback(judged)
-    await _settled(written, service.exposure_wait_s)
-    if not written.done():
-        service.counters.count("exposure_late", "answered first")
 
 
 def _new(service: Service, exposure: Exposure) -> list[bool]:

@@ -42,7 +42,6 @@ class Service:
     counters: Counters
     keys: frozenset[str] = frozenset()
     quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
-    exposure_wait_s: float = 0.02
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:

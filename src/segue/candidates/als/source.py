@@ -31,6 +31,7 @@ class Als:
     """
 
     name: ClassVar[str] = "als"
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,
