@@ -26,6 +26,7 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalogue: str = "sqlite:catalogue"
     state: str = "mmap:state"
     artifacts: str = "file:artifacts"
+    vectors: str = "file:vectors"
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

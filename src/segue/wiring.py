@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from segue import config
 from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotReady, SegueError
-from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState
+from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Vectors
 from segue.core.records import AGE_BANDS
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
@@ -46,6 +46,10 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
     "catalogue": {"sqlite": "segue.storage.metadata.sqlite:SqliteCatalogue"},
     "state": {"mmap": "segue.storage.online_state.arrays:ArrayState"},
     "artifacts": {"file": "segue.storage.artifacts.folder:FolderArtifacts"},
+    "vectors": {
+        "file": "segue.storage.vectors.file:FileVectors",
+        "exact": "segue.storage.vectors.file:ExactVectors",
+    },
 }
 """What each port may be, by the scheme of its URL in [storage]."""
 
@@ -139,6 +143,12 @@ class Home:
     def artifacts(self) -> ArtifactStore:
         """Models."""
         opened: ArtifactStore = self._open("artifacts")
+        return opened
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Vectors of items, by encoder version: what a song sounds like."""
+        opened: Vectors = self._open("vectors")
         return opened
 
     @cached_property

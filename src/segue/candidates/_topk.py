@@ -8,69 +8,14 @@ import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits
 
+from segue.core.heaps import offer, offer_block, sort_heaps
 from segue.core.types import MISSING, Float32, Int32, Int64
 
 _QUERIES = 128
 _ITEMS = 1024
 """A block of scores is 512 KB: it is scanned while it is still in the core's own cache."""
-_LANE = 32
 _SLACK = np.float32(1 + 1e-5)
 """On a bound, for the rounding of the sums that it bounds."""
-
-
-@njit(cache=True, nogil=True)
-def _worse(score: np.float32, item: int, other_score: np.float32, other: int) -> bool:
-    """Whether (score, item) comes after the other: lower score, or the same and a larger id."""
-    return bool(score < other_score or (score == other_score and item > other))
-
-
-@njit(cache=True, nogil=True)
-def _sink(ids: Int32, scores: Float32, at: int, size: int) -> None:
-    """Restore the heap below `at`: the worst of the best is at the root."""
-    item, score = ids[at], scores[at]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and _worse(scores[child + 1], ids[child + 1], scores[child], ids[child]):
-            child += 1
-        if not _worse(scores[child], ids[child], score, item):
-            break
-        ids[at], scores[at] = ids[child], scores[child]
-        at = child
-    ids[at], scores[at] = item, score
-
-
-@njit(cache=True, nogil=True)
-def _reaching(row: Float32, begin: int, root: np.float32) -> int:
-    """How many of the next _LANE scores reach the root: a count, unlike a maximum, is vectorized as it stands."""
-    count = 0
-    for j in range(_LANE):
-        count += row[begin + j] >= root
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _offer(row: Float32, names: Int32, ids: Int32, scores: Float32) -> None:
-    """Offer the items names[j] with scores row[j] to the heap: what ties with the root wins by a smaller id."""
-    j, width, k = 0, len(row), len(ids)
-    while j < width:
-        stop = min(j + _LANE, width)
-        if stop == j + _LANE and _reaching(row, j, scores[0]) == 0:
-            j = stop
-            continue
-        while j < stop:
-            if row[j] >= scores[0] and _worse(scores[0], ids[0], row[j], names[j]):
-                ids[0], scores[0] = names[j], row[j]
-                _sink(ids, scores, 0, k)
-            j += 1
-
-
-@njit(cache=True, nogil=True)
-def _offer_block(block: Float32, names: Int32, places: Int64, ids: Int32, scores: Float32) -> None:
-    """Row u of the block goes to the heap places[u]."""
-    for u in range(block.shape[0]):
-        _offer(block[u], names, ids[places[u]], scores[places[u]])
 
 
 @njit(cache=True, nogil=True)
@@ -82,16 +27,6 @@ def _mask_block(block: Float32, first: int, queries: Int64, ptr: Int64, ranks: I
             at = ranks[j] - first
             if 0 <= at < width:
                 block[u, at] = -np.inf
-
-
-@njit(cache=True, nogil=True)
-def _sort_heaps(ids: Int32, scores: Float32) -> None:
-    """Turn each heap into a list, best first, ties by smaller id."""
-    for u in range(ids.shape[0]):
-        for size in range(ids.shape[1] - 1, 0, -1):
-            ids[u, 0], ids[u, size] = ids[u, size], ids[u, 0]
-            scores[u, 0], scores[u, size] = scores[u, size], scores[u, 0]
-            _sink(ids[u], scores[u], 0, size)
 
 
 class _Scan:
@@ -124,8 +59,8 @@ class _Scan:
             block = np.matmul(rows, part.T, out=room[: len(rows) * len(part)].reshape(len(rows), len(part)))
             if self.exclude is not None:
                 _mask_block(block, first, start + active, *self.exclude)
-            _offer_block(block, self.names[first : first + _ITEMS], active, ids, scores)
-        _sort_heaps(ids, scores)
+            offer_block(block, self.names[first : first + _ITEMS], active, ids, scores)
+        sort_heaps(ids, scores)
         return ids, scores
 
 
@@ -166,8 +101,8 @@ def best_k(scores: Float32, k: int) -> tuple[Int32, Float32]:
     k = max(0, min(k, len(scores)))
     ids, best = np.full((1, k), MISSING, np.int32), np.full((1, k), -np.inf, np.float32)
     if k:
-        _offer(scores, np.arange(len(scores), dtype=np.int32), ids[0], best[0])
-        _sort_heaps(ids, best)
+        offer(scores, np.arange(len(scores), dtype=np.int32), ids[0], best[0])
+        sort_heaps(ids, best)
     return ids[0], best[0]
 
 
@@ -179,7 +114,7 @@ def best_rows(scores: Float32, k: int) -> tuple[Int32, Float32]:
     ids, best = np.full((len(scores), k), MISSING, np.int32), np.full((len(scores), k), -np.inf, np.float32)
     if k and scores.size:
         names = np.arange(scores.shape[1], dtype=np.int32)
-        _offer_block(scores, names, np.arange(len(scores)), ids, best)
-        _sort_heaps(ids, best)
+        offer_block(scores, names, np.arange(len(scores)), ids, best)
+        sort_heaps(ids, best)
         ids[best == -np.inf] = MISSING
     return ids, best

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.records import ItemRecord, UserRecord
-from segue.core.types import Arrays, Events, Exposure, Int32, Int64, Items, Recent, Scored
+from segue.core.types import Arrays, Events, Exposure, Float32, Int32, Int64, Items, Recent, Scored
 
 ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
 
@@ -229,4 +229,75 @@ class Catalogue(Protocol):
 
     def close(self) -> None:
         """Release files."""
+        ...
+
+
+class Vectors(Protocol):
+    """Vectors of items by dense id, one set for each version of an encoder; one version serves, the others wait or are old.
+
+    Vectors are kept at unit length (one of length 0 stays so: it is near nothing), so inner products are cosines. Several
+    processes may open one store and put; what one put or decided, the others see after `refresh` (called by every put).
+    Safe to call from several threads; a search sees the store as it was when it began.
+    """
+
+    @property
+    def version(self) -> str:
+        """The version that serves: what `get` and `search` read unless told; "" while nothing was put."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector of the version that serves, 0 while nothing was put."""
+        ...
+
+    def __len__(self) -> int:
+        """Items with a vector of the version that serves."""
+        ...
+
+    def versions(self) -> list[str]:
+        """Every version that something was put for, in the order of their first put."""
+        ...
+
+    def put(self, version: str, items: Int32, vectors: Float32) -> None:
+        """Store or replace: items (n,) >= 0, vectors (n, d) finite; of an item named twice the last row counts.
+
+        Durable when it returns; a crash before that may keep some of the rows. The first put of a version fixes its d, and
+        the first version ever put serves. BadInput for other shapes, another d, or what is not finite.
+        """
+        ...
+
+    def remove(self, items: Int32) -> None:
+        """Forget these items in every version; durable when it returns, unknown ones do not matter."""
+        ...
+
+    def use(self, version: str) -> None:
+        """Let this version serve, durably and at once; NotFound when nothing was put for it."""
+        ...
+
+    def drop(self, version: str) -> None:
+        """Forget a version and free its room; BadInput for the one that serves."""
+        ...
+
+    def get(self, items: Int32, version: str | None = None) -> Float32:
+        """(n, d) float32, a row of NaN where an item has none; (n, 0) for a version nobody knows."""
+        ...
+
+    def search(self, queries: Float32, limit: int) -> tuple[Int32, Float32]:
+        """The nearest items of each query by cosine, times the length of the query: ids and scores, (m, limit) each.
+
+        queries (m, d) finite, of the version that serves. Best first, equal scores by smaller id; MISSING and -inf where there
+        are fewer than `limit`. A store may answer approximately where it is large; what it does then is in its docstring.
+        """
+        ...
+
+    def refresh(self) -> None:
+        """Take in what other processes did; a few microseconds when they did nothing."""
+        ...
+
+    def check(self) -> list[str]:
+        """Verify what is stored; a list of what is wrong, empty when all is well."""
+        ...
+
+    def close(self) -> None:
+        """Finish what goes on in the background and release files."""
         ...

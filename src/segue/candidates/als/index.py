@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from segue.candidates._topk import _sink, _sort_heaps, _worse, top_k
+from segue.candidates._topk import top_k
+from segue.core.heaps import sink, sort_heaps, worse
 from segue.core.types import MISSING, Float32, Int32, Int64
 
 EXACT = 32_768
@@ -72,7 +73,7 @@ def _search(cells: Cells, query: Float32, order: Int64, k: int, budget: int) -> 
     ids, scores = np.full((1, k), MISSING, np.int32), np.full((1, k), -np.inf, np.float32)
     if k:
         _scan(cells, np.ascontiguousarray(query, np.float32), order, budget, ids[0], scores[0])
-        _sort_heaps(ids, scores)
+        sort_heaps(ids, scores)
     found = ids[0] != MISSING
     return ids[0][found], scores[0][found]
 
@@ -98,9 +99,9 @@ def _scan(cells: Cells, query: Float32, order: Int64, budget: int, ids: Int32, s
                 score += cells.rows[j, f] * query[f]
             if budget < 0:
                 score /= cells.norms[j]
-            if _worse(scores[0], ids[0], score, cells.ids[j]):
+            if worse(scores[0], ids[0], score, cells.ids[j]):
                 ids[0], scores[0] = cells.ids[j], score
-                _sink(ids, scores, 0, len(ids))
+                sink(ids, scores, 0, len(ids))
 
 
 def _nearest(rows: Float32, centers: Float32, threads: int) -> Int32:

@@ -1,0 +1,227 @@
+"""Every store of vectors keeps the promises of core.ports.Vectors: the suite finds the implementations by itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segue.storage
+from segue.core.errors import BadInput, NotFound
+from segue.core.ports import Vectors
+from segue.core.types import MISSING
+from segue.storage.vectors.file import ExactVectors, FileVectors
+
+Open = Callable[[Path], Vectors]
+MAKERS: dict[str, Open] = {"FileVectors": FileVectors, "ExactVectors": ExactVectors}
+D = 8
+
+
+def implementations() -> list[str]:
+    found = set()
+    for module in pkgutil.walk_packages(segue.storage.__path__, "segue.storage."):
+        for name, thing in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            promised = ("put", "get", "search", "use", "drop", "versions")
+            if thing.__module__ == module.name and all(callable(getattr(thing, method, None)) for method in promised):
+                found.add(name)
+    return sorted(found)
+
+
+@pytest.fixture(params=implementations())
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    assert request.param in MAKERS, f"{request.param} keeps vectors: tell MAKERS how to open one for a folder"
+    made: list[Vectors] = []
+
+    def make(path: Path) -> Vectors:
+        made.append(MAKERS[request.param](path))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def store(opened: Open, tmp_path: Path) -> Vectors:
+    return opened(tmp_path / "vectors")
+
+
+def some(n: int, d: int = D, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def truth(items: np.ndarray, rows: np.ndarray, queries: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Brute force in double precision."""
+    scores = queries.astype(np.float64) @ unit(rows.astype(np.float64)).T
+    order = np.array([np.lexsort((items, -row))[:limit] for row in scores])
+    return items[order], np.take_along_axis(scores, order, axis=1)
+
+
+def test_an_empty_store_answers(store: Vectors) -> None:
+    assert (len(store), store.version, store.dimension, store.versions()) == (0, "", 0, [])
+    items, scores = store.search(some(2), 3)
+    assert items.tolist() == [[MISSING] * 3] * 2
+    assert np.isneginf(scores).all()
+    assert store.get(np.array([1, 2], np.int32)).shape == (2, 0)
+    store.remove(np.array([5], np.int32))
+    assert store.check() == []
+
+
+def test_what_was_put_comes_back_at_unit_length_also_after_opening_again(store: Vectors, opened: Open, tmp_path: Path) -> None:
+    items, rows = np.array([7, 0, 300], np.int32), some(3)
+    store.put("a", items, rows)
+    for each in (store, opened(tmp_path / "vectors")):
+        assert (len(each), each.version, each.dimension, each.versions()) == (3, "a", D, ["a"])
+        got = each.get(np.array([300, 1, 0, MISSING, 7, 10**9], np.int32))
+        assert got.dtype == np.float32
+        assert np.allclose(got[[0, 2, 4]], unit(rows)[[2, 1, 0]], atol=1e-6)
+        assert np.isnan(got[[1, 3, 5]]).all()
+
+
+def test_the_nearest_are_those_of_brute_force(store: Vectors) -> None:
+    rng = np.random.default_rng(1)
+    items = rng.permutation(5000)[:700].astype(np.int32)
+    rows, queries = some(700), some(20, seed=2)
+    for part in np.array_split(np.arange(700), 5):
+        store.put("a", items[part], rows[part])
+    found, scores = store.search(queries, 50)
+    wanted, cosines = truth(items, rows, queries, 50)
+    assert found.dtype == np.int32
+    assert scores.dtype == np.float32
+    assert np.array_equal(found, wanted)
+    assert np.allclose(scores, cosines, atol=1e-5)
+
+
+def test_equal_scores_go_to_the_smaller_id(store: Vectors) -> None:
+    one = some(1)
+    items = np.array([90, 3, 41, 12, 77], np.int32)
+    store.put("a", items, np.concatenate((one, 2 * one, one, 4 * one, -one)))
+    found, scores = store.search(one, 5)
+    assert found.tolist() == [[3, 12, 41, 90, 77]]
+    assert len(set(scores[0, :4].tolist())) == 1
+    assert store.search(one, 2)[0].tolist() == [[3, 12]]
+
+
+def test_fewer_than_the_limit_are_padded(store: Vectors) -> None:
+    store.put("a", np.array([2, 4], np.int32), some(2))
+    items, scores = store.search(some(3), 4)
+    assert items.shape == scores.shape == (3, 4)
+    assert (items[:, 2:] == MISSING).all()
+    assert np.isneginf(scores[:, 2:]).all()
+    assert np.isfinite(scores[:, :2]).all()
+    assert store.search(some(3), 0)[0].shape == (3, 0)
+    assert store.search(some(0), 4)[0].shape == (0, 4)
+
+
+def test_a_put_replaces_and_the_last_of_a_batch_counts(store: Vectors) -> None:
+    rows = some(4)
+    store.put("a", np.array([1, 2], np.int32), rows[:2])
+    store.put("a", np.array([2, 2], np.int32), rows[2:])
+    assert len(store) == 2
+    assert np.allclose(store.get(np.array([2], np.int32)), unit(rows[3:]), atol=1e-6)
+    found, scores = store.search(rows[1:2], 3)
+    assert sorted(found[0].tolist()) == [MISSING, 1, 2]
+    assert scores[0, 0] < 0.9999 * np.linalg.norm(rows[1])
+
+
+def test_what_was_removed_is_gone_until_it_is_put_again(store: Vectors, opened: Open, tmp_path: Path) -> None:
+    rows = some(4)
+    store.put("a", np.arange(4, dtype=np.int32), rows)
+    store.put("b", np.arange(4, dtype=np.int32), rows)
+    store.remove(np.array([1, 3, 99, 1], np.int32))
+    for each in (store, opened(tmp_path / "vectors")):
+        assert len(each) == 2
+        assert np.isnan(each.get(np.array([1, 3], np.int32))).all()
+        assert np.isnan(each.get(np.array([1, 3], np.int32), "b")).all()
+        assert sorted(each.search(rows[1:2], 3)[0][0].tolist()) == [MISSING, 0, 2]
+    store.put("a", np.array([1], np.int32), rows[:1])
+    assert store.search(rows[:1], 2)[0].tolist() == [[0, 1]]
+
+
+def test_versions_live_side_by_side_until_one_is_used(store: Vectors, opened: Open, tmp_path: Path) -> None:
+    items = np.arange(6, dtype=np.int32)
+    old, new = some(6), some(6, 5, seed=3)
+    store.put("old", items, old)
+    store.put("new", items[:2], new[:2])
+    assert (store.version, store.dimension, store.versions()) == ("old", D, ["old", "new"])
+    assert np.allclose(store.get(items[:2], "new"), unit(new[:2]), atol=1e-6)
+    assert np.isnan(store.get(items[2:], "new")).all()
+    store.put("new", items[2:], new[2:])
+    store.use("new")
+    for each in (store, opened(tmp_path / "vectors")):
+        assert (each.version, each.dimension, len(each)) == ("new", 5, 6)
+        assert each.search(new[3:4], 1)[0].tolist() == [[3]]
+    with pytest.raises(NotFound):
+        store.use("other")
+    with pytest.raises(BadInput):
+        store.drop("new")
+    store.drop("old")
+    store.drop("never")
+    assert store.versions() == opened(tmp_path / "vectors").versions() == ["new"]
+    assert store.get(items, "old").shape == (6, 0)
+    store.put("old", items, new)  # a name may come back with other vectors
+    assert np.allclose(store.get(items, "old"), unit(new), atol=1e-6)
+
+
+def test_another_reader_sees_it_after_refresh(store: Vectors, opened: Open, tmp_path: Path) -> None:
+    reader = opened(tmp_path / "vectors")
+    rows = some(3)
+    store.put("a", np.array([5], np.int32), rows[:1])
+    reader.refresh()
+    assert (len(reader), reader.version) == (1, "a")
+    reader.put("a", np.array([6], np.int32), rows[1:2])  # both may write
+    store.put("a", np.array([7], np.int32), rows[2:])
+    assert len(store) == 3
+    store.remove(np.array([5], np.int32))
+    store.put("b", np.array([1], np.int32), some(1, 3))
+    store.use("b")
+    reader.refresh()
+    assert (len(reader), reader.version, reader.dimension) == (1, "b", 3)
+
+
+@pytest.mark.parametrize(
+    ("items", "vectors"),
+    [
+        ([1], np.zeros((2, D))), ([1], np.zeros(D)), ([-1], np.ones((1, D))), ([1], np.full((1, D), np.nan)),
+        ([1], np.full((1, D), np.inf)), ([1], np.ones((1, D + 1))), ([1], np.ones((1, 0))), ([[1]], np.ones((1, D))),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_is_refused_and_leaves_nothing(store: Vectors, items: list[int], vectors: np.ndarray) -> None:
+    store.put("a", np.array([0], np.int32), some(1))
+    with pytest.raises(BadInput):
+        store.put("a", np.array(items), vectors.astype(np.float32))
+    with pytest.raises(BadInput):
+        store.search(np.ones((1, D + 1), np.float32), 3)
+    assert len(store) == 1
+
+
+def test_a_silent_song_is_near_nothing(store: Vectors) -> None:
+    store.put("a", np.array([3, 8], np.int32), np.concatenate((np.zeros((1, D), np.float32), some(1))))
+    found, scores = store.search(some(1), 2)
+    assert found.tolist() == [[8, 3]]
+    assert scores[0, 1] == 0
+
+
+def test_many_threads_search_while_one_puts(store: Vectors) -> None:
+    rows = some(200)
+    store.put("a", np.arange(100, dtype=np.int32), rows[:100])
+
+    def ask(turn: int) -> bool:
+        if turn % 10 == 0:
+            store.put("a", np.array([100 + turn], np.int32), rows[100 + turn : 101 + turn])
+        found, scores = store.search(rows[:3], 5)
+        return bool((found[:, 0] == [0, 1, 2]).all() and np.isfinite(scores).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(100)))
+    assert len(store) == 110
