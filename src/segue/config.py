@@ -50,6 +50,7 @@ class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_per_artist: Count = 2  # songs of one artist in a slate of ten, in proportion for longer ones
     explore: Share = 0.05  # chance that a place is drawn from the near-top instead of the top
     explore_pool: Count = 40
+    newcomers: Share = 0.5  # of those draws, the share for songs with few plays that are near by sound
     temperature: Positive = 1.0
 
 

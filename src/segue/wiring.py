@@ -61,6 +61,7 @@ SOURCES: Mapping[str, str] = {
     "fresh": "segue.candidates.fresh:Fresh",
     "session_knn": "segue.candidates.session_knn:SessionKnn",
     "user_knn": "segue.candidates.user_knn:UserKnn",
+    "sound": "segue.candidates.sound:Sound",
 }
 """The sources of the radio, the cheapest and surest first: the deadline takes from the end."""
 
@@ -207,7 +208,9 @@ class Home:
         }
         offers |= more
         offers |= {"state": self.state, "facts": self.facts} if live else {"state": NoCounts(), "bands": self.bands}
-        return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in SOURCES}
+        offers["vectors"] = self.vectors
+        names = [name for name in SOURCES if live or name != "sound" or len(self.vectors)]  # no night for what cannot speak
+        return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in names}
 
     def bands(self) -> NDArray[np.int8]:
         """The age band of every user, MISSING unknown."""
@@ -308,6 +311,7 @@ class Home:
             explore=radio.explore,
             explore_pool=radio.explore_pool,
             temperature=radio.temperature,
+            newcomers=radio.newcomers,
         )
         return Recommender(
             self.model(),

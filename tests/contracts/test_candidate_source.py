@@ -77,7 +77,30 @@ class LiveCounts:
         return Scored(np.arange(n, dtype=np.int32), (2.0 - 0.01 * np.arange(n)).astype(np.float32))
 
 
-FACTORIES: dict[str, Callable[[type[Any]], Any]] = {}
+class Sounds:
+    """Stands in for the store of vectors: all but every ninth song have one, by brute force."""
+
+    def __init__(self) -> None:
+        rows = np.random.default_rng(4).standard_normal((N_ITEMS, 6)).astype(np.float32)
+        self.rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        self.rows[4::9] = np.nan
+
+    def __len__(self) -> int:
+        return int(np.isfinite(self.rows[:, 0]).sum())
+
+    def get(self, items: np.ndarray) -> np.ndarray:
+        inside = (items >= 0) & (items < N_ITEMS)
+        out = np.full((len(items), 6), np.nan, np.float32)
+        out[inside] = self.rows[items[inside]]
+        return out
+
+    def search(self, queries: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = np.nan_to_num(queries @ self.rows.T, nan=-np.inf)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
+        return order.astype(np.int32), np.take_along_axis(scores, order, 1).astype(np.float32)
+
+
+FACTORIES: dict[str, Callable[[type[Any]], Any]] = {"Sound": lambda kind: kind(vectors=Sounds(), few=60.0)}
 """Class name -> how to build one, for those that cannot be built from nothing; LiveCounts is passed by its parameter."""
 
 

@@ -117,3 +117,47 @@ def test_a_song_that_was_rated_is_not_new() -> None:
     state = DictState(refused_pairs={(0, i) for i in range(10)})  # disliked, so met
     order, _, _ = picks(Radio(lambda: world, state, explore=0.0), query(limit=10, discovery=1.0), falling(20))
     assert set(order.tolist()) == set(range(10, 20))
+
+
+class Played(DictState):
+    """A state where songs below 100 are well known."""
+
+    def popularity(self, items: np.ndarray, region: int, hour_of_week: int) -> np.ndarray:
+        return np.column_stack((np.zeros(len(items)), np.where(items < 100, 4.0, 0.0))).astype(np.float32)
+
+
+def carried(items: list[int], near: list[float]) -> Candidates:
+    evidence = np.column_stack((np.ones(len(items)), near)).astype(np.float32)
+    return Candidates(np.array(items, np.int32), evidence, ("s", "sound"))
+
+
+def test_newcomers_that_are_near_get_their_share_of_the_draws_with_exact_propensities() -> None:
+    world = facts(list(range(200)))
+    radio = Radio(lambda: world, Played(), explore=0.4, explore_pool=3, newcomers=0.5)
+    pool = carried([0, 1, 2, 3, 100, 101, 102], [0.8, 0.9, np.nan, 0.2, 0.6, 0.9, 0.3])  # 102 is not near
+    scores = np.array([2.0, 1.0, 0.5, 0.0, 1.5, -3.0, -3.0], np.float32)
+    runs, rng = 30_000, np.random.default_rng(1)
+    times, chance = np.zeros(7), np.zeros(7)
+    for _ in range(runs):
+        order, p, explored = radio.select(query(limit=1, discovery=1.0), pool, scores, rng)
+        times[order[0]] += 1
+        chance[order[0]] = p[0]
+        assert explored[0] or order[0] == 0
+    assert times[6] == times[3] == 0
+    assert times[5] > 0.1 * runs  # 0.4 * 0.5 * 0.9 / 1.5
+    assert abs(chance.sum() - 1.0) < 1e-6
+    assert np.all(np.abs(times / runs - chance) < 5 * np.sqrt(chance * (1 - chance) / runs) + 1e-9)
+
+
+def test_without_newcomers_the_draws_are_those_of_the_softmax() -> None:
+    world = facts(list(range(200)))
+    known = carried([0, 1, 2, 3], [0.8, 0.9, 0.7, 0.6])
+    scores = falling(4)
+    for seed in range(50):
+        with_, without = (
+            Radio(lambda: world, Played(), explore=0.5, newcomers=share).select(
+                query(limit=3, discovery=1.0), known, scores, np.random.default_rng(seed)
+            )
+            for share in (0.5, 0.0)
+        )
+        assert all(np.array_equal(a, b) for a, b in zip(with_, without, strict=True))

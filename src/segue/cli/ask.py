@@ -90,7 +90,8 @@ def similar(args: argparse.Namespace) -> int:
             raise NotFound(f"no item {args.item!r} in {args.home}{hint}")
         found = neighbours.similar(home.model(), args.by, dense, args.limit)
         if args.by == "sound" and not len(found):
-            raise NotFound("no sound vectors in this home: this build has no sound encoder yet; try --by listeners")
+            why = f"{args.item!r} has no sound vector" if len(home.vectors) else "no song has a sound vector yet"
+            raise NotFound(f"{why}: `segue scan FOLDER` makes them from audio files; or try --by listeners")
         rows = zip(
             home.catalogue.items.all(found.items), home.catalogue.titles(found.items), found.scores.tolist(), strict=True
         )

@@ -136,6 +136,7 @@ class _Housekeeper:
 def _refresh(home: wiring.Home, service: Any) -> None:
     """Take in what other processes wrote: imports, a new champion."""
     home.catalogue.refresh()
+    home.vectors.refresh()
     version = home.registry().version()
     if version != service.recommender.model.versions.get("bundle") and version is not None:
         model = home.model()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from segue.core.ports import OnlineState
 from segue.core.types import Bool, Candidates, Float32, Int32, Items, Query
 
+CARRIER = "sound"
+"""The source that knows a song before anybody has played it."""
 VOTES = 1 | 2 | 8
 """Bits of OnlineState.marks that tell of a meeting: liked, disliked, saved."""
 
@@ -25,6 +27,10 @@ class Radio:
     `explore` the song is drawn from the softmax of standardized scores of the `explore_pool` best allowed ones
     (Plackett-Luce, without replacement), else it is the best one: its propensity given those before it is
     (1 - explore) [best] + explore * softmax, exact, in (0, 1].
+
+    A song that nobody has played cannot prove itself to a ranker. So of the draws, the share `newcomers` goes to allowed songs
+    with fewer than `few` plays that are near by sound (at least half as near as the nearest), in proportion to how near; it
+    goes back to the softmax where there are none. The propensity counts both ways a song can be drawn.
     """
 
     name: ClassVar[str] = "radio"
@@ -39,10 +45,13 @@ class Radio:
         explore: float = 0.05,
         explore_pool: int = 40,
         temperature: float = 1.0,
+        newcomers: float = 0.5,
+        few: float = 5.0,
     ) -> None:
         self._facts, self._state = facts, state
         self.artist_gap, self.max_per_artist = artist_gap, max_per_artist
         self.explore, self.explore_pool, self.temperature = explore, explore_pool, temperature
+        self.newcomers, self.few = newcomers, few
 
     def select(
         self, query: Query, candidates: Candidates, scores: Float32, rng: np.random.Generator
@@ -60,11 +69,25 @@ class Radio:
             heard,
             standard.astype(np.float64) / self.temperature,
             played_artists(query, facts, self.artist_gap),
+            self._carried(query, candidates)[order],
             rng.random((query.limit, 2)),
-            np.array([discovery, self.explore]),
+            np.array([discovery, self.explore, self.newcomers]),
             np.array([self.artist_gap, self._cap(query.limit), self.explore_pool]),
         )
         return order[picks], propensities, explored
+
+    def _carried(self, query: Query, candidates: Candidates) -> NDArray[np.float64]:
+        """How near each candidate is by sound, where it is near and few have played it; 0 elsewhere, (n,)."""
+        carried = np.zeros(len(candidates))
+        if not len(candidates) or CARRIER not in candidates.sources or not self.explore * self.newcomers:
+            return carried
+        near = candidates.evidence[:, candidates.sources.index(CARRIER)]
+        rows = np.flatnonzero(near >= np.nanmax(near, initial=0.0) / 2)
+        if len(rows):
+            plays = self._state.popularity(candidates.items[rows], query.context.region, query.context.hour_of_week)[:, 1]
+            rows = rows[(plays < np.log1p(self.few)) & (near[rows] > 0)]
+            carried[rows] = near[rows]
+        return carried
 
     def _cap(self, limit: int) -> int:
         return max(self.max_per_artist, -(-self.max_per_artist * limit // 10))
@@ -84,11 +107,13 @@ def played_artists(query: Query, facts: Items, gap: int) -> Int32:
 
 
 @njit(cache=True, nogil=True)
-def _fill(artists, works, heard, scores, before, draws, shares, limits):  # type: ignore[no-untyped-def]
+def _fill(artists, works, heard, scores, before, carried, draws, shares, limits):  # type: ignore[no-untyped-def]
     """Greedy filling over candidates sorted best first; returns (places, propensities, explored)."""
+    everyone, newcomers = np.arange(len(artists)), np.flatnonzero(carried > 0)
+    fresh = np.empty(len(newcomers), np.int64)
     n, k = len(artists), min(len(draws), len(artists))
     gap, cap, pool_size = limits[0], limits[1], limits[2]
-    discovery, explore = shares[0], shares[1]
+    discovery = shares[0]
     picks = np.empty(k, np.int64)
     propensities = np.empty(k, np.float32)
     explored = np.zeros(k, np.bool_)
@@ -99,12 +124,14 @@ def _fill(artists, works, heard, scores, before, draws, shares, limits):  # type
         want_new = new_songs < np.floor(discovery * (place + 1) + 0.5)
         size = 0
         for strictness in range(4):
-            size = _allowed(artists, works, heard, used, picks[:place], before, pool, strictness, want_new, gap, cap)
+            rules = (strictness, want_new, gap, cap)
+            size = _allowed((artists, works, heard), everyone, used, picks[:place], before, pool, rules)
             if size:
                 break
         if size == 0:
             break
-        choice, chance, drawn = _draw(scores, pool[:size], draws[place], explore)
+        n_fresh = _allowed((artists, works, heard), newcomers, used, picks[:place], before, fresh, rules)
+        choice, chance, drawn = _draw(scores, pool[:size], carried, fresh[:n_fresh], draws[place], shares)
         picks[place], propensities[place], explored[place] = choice, chance, drawn
         used[choice] = True
         new_songs += not heard[choice]
@@ -113,10 +140,13 @@ def _fill(artists, works, heard, scores, before, draws, shares, limits):  # type
 
 
 @njit(cache=True, nogil=True)
-def _allowed(artists, works, heard, used, picks, before, pool, strictness, want_new, gap, cap):  # type: ignore[no-untyped-def]
-    """The best candidates that this place allows, into pool; how many. Second versions are never allowed."""
+def _allowed(columns, among, used, picks, before, pool, rules):  # type: ignore[no-untyped-def]
+    """The first of `among` that this place allows, into pool; how many. Second versions are never allowed."""
+    (artists, works, heard), (strictness, want_new, gap, cap) = columns, rules
     size = 0
-    for c in range(len(artists)):
+    for c in among:
+        if size == len(pool):
+            break
         if used[c] or (strictness < 1 and want_new == heard[c]):
             continue
         artist, count, distance, second = artists[c], 0, 1 << 30, False
@@ -135,23 +165,35 @@ def _allowed(artists, works, heard, used, picks, before, pool, strictness, want_
             continue
         pool[size] = c
         size += 1
-        if size == len(pool):
-            break
     return size
 
 
 @njit(cache=True, nogil=True)
-def _draw(scores, pool, draw, explore):  # type: ignore[no-untyped-def]
-    """One place: (candidate, propensity, drawn)."""
-    weights = np.exp(scores[pool] - scores[pool[0]])
-    total = weights.sum()
-    if draw[0] >= explore:
-        return pool[0], np.float32(1.0 - explore + explore * weights[0] / total), False
-    target, chosen = draw[1] * total, len(pool) - 1
-    for i in range(len(pool)):
+def _drawn(weights, target):  # type: ignore[no-untyped-def]
+    """The place where the running sum of the weights passes the target."""
+    for i in range(len(weights)):
         target -= weights[i]
         if target < 0:
-            chosen = i
-            break
-    chance = explore * weights[chosen] / total + (1.0 - explore if chosen == 0 else 0.0)
-    return pool[chosen], np.float32(chance), True
+            return i
+    return len(weights) - 1
+
+
+@njit(cache=True, nogil=True)
+def _draw(scores, pool, carried, fresh, draw, shares):  # type: ignore[no-untyped-def]
+    """One place: (candidate, propensity, drawn)."""
+    explore, weights, news = shares[1], np.exp(scores[pool] - scores[pool[0]]), carried[fresh]
+    share = shares[2] if len(fresh) else 0.0
+    if draw[0] >= explore:
+        chosen = pool[0]
+    elif draw[1] < share:
+        chosen = fresh[_drawn(news, draw[1] / share * news.sum())]
+    else:
+        chosen = pool[_drawn(weights, (draw[1] - share) / (1.0 - share) * weights.sum())]
+    chance = 1.0 - explore if chosen == pool[0] else 0.0
+    for i in range(len(pool)):
+        if pool[i] == chosen:
+            chance += explore * (1.0 - share) * weights[i] / weights.sum()
+    for i in range(len(fresh)):
+        if fresh[i] == chosen:
+            chance += explore * share * news[i] / news.sum()
+    return chosen, np.float32(min(chance, 1.0)), draw[0] < explore

@@ -56,6 +56,13 @@ def loudest(candidates: Candidates, picks: NDArray[np.intp]) -> list[tuple[str, 
     return [tuple([names[c] for c in row if said[c]]) for row, said in zip(order, offered, strict=True)]
 
 
+def _named(source: str, title: str, asked: bool) -> str:
+    """A reason that names a song of the listener's."""
+    if source == "sound":
+        return f"sounds like {title}"
+    return f"goes with {title}" if asked else f"because you finished {title}"
+
+
 class Explainer:
     """Writes the reasons of a slate."""
 
@@ -77,7 +84,7 @@ class Explainer:
         words = []
         for place, (names, cause) in enumerate(zip(offered, named, strict=True)):
             if cause != MISSING:
-                words.append(f"goes with {titles[cause]}" if cause in seeds else f"because you finished {titles[cause]}")
+                words.append(_named(names[0], titles[cause], cause in seeds))
             else:
                 words.append(self._plain(query, names, items[place : place + 1]))
         return tuple(words)
