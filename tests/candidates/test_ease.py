@@ -39,7 +39,7 @@ def test_a_checkerboard_is_completed() -> None:
 
 
 def test_the_radio_keeps_the_best_positive_weights() -> None:
-    weights = item_weights(rows(), 5.0)
+    weights = item_weights(rows(), 5.0, 0.3, 0.5)
     model = Ease(reg=5.0, neighbours=4).fit_matrix(rows())
     for item in range(20):
         order = [j for j in np.lexsort((np.arange(20), -weights[item])) if weights[item, j] > 0][:4]

@@ -15,6 +15,7 @@ from segue.candidates.als.solver import Factorizer
 from segue.candidates.ease import item_weights
 from segue.candidates.graph_filter import right_vectors
 from segue.candidates.item_knn import ItemKnn
+from segue.candidates.sparse_ease import Shape, sparse_weights
 from segue.core.types import Float32, Int64
 
 RANK = 512
@@ -92,11 +93,17 @@ class Learner:
         model = ItemKnn(neighbours=300, **values).fit_matrix(self.rows)
         return lambda users: model.score_block(self.rows[users])
 
-    def ease(self, reg: float) -> Score:
+    def sparse_ease(self, reg: float, dropout: float, user_exponent: float, regressors: int) -> Score:
+        """candidates/sparse_ease.py, with the weights below zero that the radio leaves out."""
+        shape = Shape(regressors, 4 * regressors)
+        weights = sparse_weights(self.rows, reg, dropout, user_exponent, shape)
+        return lambda users: np.asarray((self.rows[users] @ weights).toarray(), np.float32)
+
+    def ease(self, reg: float, dropout: float, user_exponent: float) -> Score:
         """candidates/ease.py on the most wanted HEAD items; the others score 0."""
         head = np.sort(np.lexsort((np.arange(len(self.items)), -self.items))[:HEAD])
         part = self.rows[:, head].tocsr()
-        weights = item_weights(part, reg)
+        weights = item_weights(part, reg, dropout, user_exponent)
 
         def score(users: Int64) -> Float32:
             out = np.zeros((len(users), self.rows.shape[1]), np.float32)
@@ -111,6 +118,7 @@ class Learner:
         return method(**values)
 
 
+REGS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 EXPONENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, tuple[Any, ...]]]]] = {
     "popularity": ("popularity", {}),
@@ -161,7 +169,16 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Any, tuple[Any, ...]]]]] = {
             "sharpness": (1.0, (0.7, 1.0, 1.5, 2.0)),
         },
     ),
-    "ease": ("ease", {"reg": (300.0, (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0))}),
+    "ease": ("ease", {"reg": (30.0, REGS), "user_exponent": (0.5, (0.0, 0.5, 1.0)), "dropout": (0.0, (0.0, 0.3, 0.6))}),
+    "sparse_ease": (
+        "sparse_ease",
+        {
+            "reg": (30.0, REGS),
+            "user_exponent": (0.5, (0.0, 0.5, 1.0)),
+            "dropout": (0.3, (0.0, 0.3, 0.6)),
+            "regressors": (128, (64, 128, 256)),
+        },
+    ),
 }
 """Each model: the method of Learner, and for each hyperparameter where the search starts and what it may be, in order."""
 ON_LITTLE = {"als_narrow"}

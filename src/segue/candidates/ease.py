@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
-from segue.candidates._item_item import _ItemItem, best_neighbours, wanted
+from segue.candidates._item_item import _ItemItem, best_neighbours, powers, scaled, wanted
 from segue.candidates._pull import Reading
 from segue.core.types import Float32, History
 
@@ -33,7 +33,9 @@ class Ease(_ItemItem):
     def __init__(
         self,
         *,
-        reg: float = 300.0,
+        reg: float = 30.0,
+        dropout: float = 0.3,
+        user_exponent: float = 0.5,
         max_items: int = 10_000,
         neighbours: int = 200,
         window_days: float = 365.0,
@@ -41,6 +43,8 @@ class Ease(_ItemItem):
         reading: Reading | None = None,
     ) -> None:
         self.reg = reg
+        self.dropout = dropout
+        self.user_exponent = user_exponent
         self.max_items = max_items
         self.neighbours = neighbours
         self.window_days = window_days
@@ -60,7 +64,7 @@ class Ease(_ItemItem):
         if rows.shape[1] > self.max_items:
             self._silent()
             return self
-        weights = item_weights(rows, self.reg)
+        weights = item_weights(rows, self.reg, self.dropout, self.user_exponent)
 
         def blocks() -> Iterator[sparse.csr_matrix]:
             for first in range(0, len(weights), _ROWS):
@@ -70,12 +74,14 @@ class Ease(_ItemItem):
         return self
 
 
-def item_weights(rows: sparse.csr_matrix, reg: float) -> Float32:
+def item_weights(rows: sparse.csr_matrix, reg: float, dropout: float = 0.0, user_exponent: float = 0.0) -> Float32:
     """B of EASE, (n_items, n_items) float32 with a diagonal of zeros: scores are rows @ B.
 
     `reg` is above zero, else an item that nobody wanted has no answer (ValueError). Cholesky in float32, in place.
     """
-    gram = np.asfortranarray((rows.T @ rows).toarray(), np.float32)
+    matrix = scaled(powers(np.diff(rows.indptr), -user_exponent / 2), rows, np.ones(rows.shape[1], np.float32))
+    gram = np.asfortranarray((matrix.T @ matrix).toarray(), np.float32)
+    gram.flat[:: len(gram) + 1] *= np.float32(1 / (1 - dropout))
     gram.flat[:: len(gram) + 1] += np.float32(reg)
     if not len(gram):
         return gram
