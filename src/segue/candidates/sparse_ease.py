@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
@@ -108,7 +109,7 @@ def sparse_weights(
     return by_column.tocsr()
 
 
-def gram_rows(matrix: sparse.csr_matrix, mass: Float32, limit: int) -> sparse.csr_matrix:
+def gram_rows(matrix: sparse.csr_matrix, mass: NDArray[Any], limit: int) -> sparse.csr_matrix:
     """Rows of matrix' matrix without the diagonal, cut to the `limit` largest cosines, best first; ties by smaller item."""
     length = powers(mass, 0.5)
     inverse = powers(mass, -0.5)
