@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "import": "segue.benchmarks.import_",
     "sources": "segue.benchmarks.sources",
     "ratings": "segue.benchmarks.ratings",
+    "off-policy": "segue.benchmarks.off_policy",
 }
 
 
