@@ -35,7 +35,9 @@ class Logged:
 
     def only(self, rows: Bool) -> Logged:
         """Some of the slates."""
-        return Logged(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        columns = (self.reward, self.weight, self.before, self.guess, self.value)
+        reward, weight, before, guess, value = (column[rows] for column in columns)
+        return Logged(reward, weight, before, guess, value, self.cluster[rows])
 
     @property
     def there(self) -> Bool:
@@ -48,7 +50,8 @@ class Logged:
         """Rows of one item each: all arrays (n,)."""
         zero = np.zeros(len(reward))
         parts = (reward, weight, np.ones(len(reward)), zero if guess is None else guess, zero if value is None else value)
-        return Logged(*(np.asarray(part, np.float64)[:, None] for part in parts), np.asarray(cluster, np.int64))
+        columns = [np.asarray(part, np.float64)[:, None] for part in parts]
+        return Logged(*columns, cluster=np.asarray(cluster, np.int64))
 
 
 class Weights(NamedTuple):
@@ -72,7 +75,7 @@ def weights(target: Float64, logged: Float64, *, by: Literal["cascade", "positio
     ratio = np.where(there, np.nan_to_num(target) / np.where(there, logged, 1.0), 1.0)
     if by == "position":
         return Weights(ratio, np.ones_like(ratio))
-    product = np.cumprod(ratio, axis=1)
+    product: Float64 = np.cumprod(ratio, axis=1, dtype=np.float64)
     return Weights(product, np.concatenate([np.ones((len(ratio), 1)), product[:, :-1]], axis=1))
 
 
