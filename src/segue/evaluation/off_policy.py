@@ -48,10 +48,13 @@ class Logged:
     def single(reward: Float64, weight: Float64, cluster: NDArray[np.int64], guess: Float64 | None = None,
                value: Float64 | None = None) -> Logged:  # fmt: skip
         """Rows of one item each: all arrays (n,)."""
-        zero = np.zeros(len(reward))
-        parts = (reward, weight, np.ones(len(reward)), zero if guess is None else guess, zero if value is None else value)
-        columns = [np.asarray(part, np.float64)[:, None] for part in parts]
-        return Logged(*columns, cluster=np.asarray(cluster, np.int64))
+        zero, one = np.zeros(len(reward)), np.ones(len(reward))
+
+        def place(column: Float64) -> Float64:
+            return np.asarray(column, np.float64)[:, None]
+
+        guess, value = zero if guess is None else guess, zero if value is None else value
+        return Logged(place(reward), place(weight), place(one), place(guess), place(value), np.asarray(cluster, np.int64))
 
 
 class Weights(NamedTuple):
