@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -33,8 +34,8 @@ class Shape:
     """
 
     dimensions: int = 32
-    genres: int = 40
-    parts: tuple[float, float, float] = (0.35, 0.35, 0.30)
+    genres: int = 12
+    parts: tuple[float, float, float] = (0.5, 0.3, 0.2)
     energy: float = 10.0
 
 
@@ -51,7 +52,7 @@ class Botify:
     def __init__(
         self,
         artist: Int32,
-        interests: Int32,
+        interests: NDArray[np.integer],
         bias: NDArray[np.floating],
         sharpness: NDArray[np.floating],
         *,
@@ -90,9 +91,7 @@ class Botify:
             raise BadInput(f"{folder}: expected tracks numbered from 0 without gaps")
         artist = np.array([number.setdefault(str(track["artist"]), len(number)) for track in by_track], np.int32)
         by_user = sorted(users, key=lambda user: int(user["user"]))
-        columns = (
-            np.array([user[name] for user in by_user]) for name in ("interests", "consume_bias", "consume_sharpness")
-        )
+        columns = (np.array([user[name] for user in by_user]) for name in ("interests", "consume_bias", "consume_sharpness"))
         return Botify(artist, *columns, seed=seed, shape=shape)
 
     @staticmethod
@@ -107,7 +106,9 @@ class Botify:
             artist, interests, rng.uniform(0, 10, listeners), rng.uniform(0.5, 2.0, listeners), seed=seed, shape=shape
         )
 
-    def sessions(self, users: NDArray[np.integer], numbers: NDArray[np.integer], at: NDArray[np.integer] | int) -> BotifySessions:
+    def sessions(
+        self, users: NDArray[np.integer], numbers: NDArray[np.integer], at: NDArray[np.integer] | int
+    ) -> BotifySessions:
         """Session number numbers[i] of users[i], beginning at (ms): the same numbers are the same sessions, always."""
         return BotifySessions(self, np.asarray(users, np.int32), np.asarray(numbers, np.int64), at)
 
@@ -206,13 +207,13 @@ def _met(heard: Int32, count: Int64, rows: NDArray[np.intp], items: Int32, artis
     return repeats, artists
 
 
-def _lines(folder: Path, what: str) -> list[dict[str, object]]:
+def _lines(folder: Path, what: str) -> list[dict[str, Any]]:
     """The objects of the newest file of a kind."""
     files = sorted(folder.glob(f"{what}*.json"))
     if not files:
         raise BadInput(f"{folder}: expected a file {what}*.json of the botify world, one JSON object a line; found none")
 
-    def parsed() -> Iterator[dict[str, object]]:
+    def parsed() -> Iterator[dict[str, Any]]:
         for number, line in enumerate(files[-1].read_text(encoding="utf-8").splitlines(), 1):
             try:
                 yield json.loads(line)

@@ -114,7 +114,7 @@ class _Pages:
             return Plays(*(np.zeros(0, kind) for kind in kinds))  # type: ignore[arg-type]
         columns = [np.concatenate(parts) for parts in zip(*self.columns, strict=True)]
         order = np.lexsort((columns[3], columns[0]))
-        return Plays(*(column[order] for column in columns))  # type: ignore[arg-type]
+        return Plays(*(column[order] for column in columns))
 
 
 def play(

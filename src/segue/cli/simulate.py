@@ -1,0 +1,108 @@
+"""`segue simulate`: policies side by side in a simulated world, with the same luck for each."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segue import wiring
+from segue.benchmarks import _player
+from segue.benchmarks._rooms import PLAIN, plain, read_world, summary, warm_logs
+from segue.cli.output import ERR, Bar, add_json, print_json, print_table
+from segue.core.errors import BadInput
+from segue.simulator import picture
+from segue.simulator.botify import Botify
+from segue.simulator.playing import Game, play
+
+DAY_MS = 86_400_000
+
+
+def add_commands(commands: Any) -> None:
+    """Add simulate."""
+    simulate = commands.add_parser("simulate", help="policies side by side in a simulated world")
+    simulate.add_argument("--data", type=Path, help="a folder with tracks*.json and users*.json of the botify world")
+    simulate.add_argument("--songs", type=int, default=50_000, help="of a generated world, without --data")
+    simulate.add_argument("--listeners", type=int, default=10_000, help="of a generated world, without --data")
+    simulate.add_argument("--seed", type=int, default=0, help="another seed is another world")
+    simulate.add_argument("--sessions", type=int, default=10_000, help="how many each policy plays; the same ones")
+    simulate.add_argument("--learn", type=int, default=40_000, help="sessions of random and same-artist to learn from")
+    simulate.add_argument(
+        "--policy", action="append", metavar="NAME", help=f"{', '.join(PLAIN)}, segue (the home), http://HOST:PORT; repeatable"
+    )
+    simulate.add_argument("--settle", action="store_true", help="put the world and what is learned from into an empty home")
+    simulate.add_argument("--plot", type=Path, metavar="FILE.svg", help="how long sessions last, as a picture")
+    add_json(simulate)
+    simulate.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play, and say how long sessions were."""
+    if args.sessions < 1 or args.learn < 1:
+        raise BadInput(f"--sessions and --learn: expected at least 1, found {args.sessions} and {args.learn}")
+    with Bar() as bar:
+        bar.phase("a world of songs and listeners")
+        world = read_world(args.data, args.songs, args.listeners, args.seed)
+        bar.phase(f"{args.learn:,} sessions of random and same-artist")
+        logs = warm_logs(world, args.learn)
+        if args.settle:
+            return _settle(args, world, logs)
+        games = [_game(args, world, logs, name, bar) for name in args.policy or PLAIN]
+    found = summary(games, np.random.default_rng(args.seed))
+    if args.plot:
+        args.plot.write_text(picture.svg(games, f"{args.sessions:,} sessions, seed {args.seed}"), encoding="utf-8")
+    if args.json:
+        print_json({"sessions": args.sessions, "seed": args.seed, "policies": found})
+        return 0
+    print_table(
+        f"{args.sessions:,} sessions each, the same luck for all; 95 % intervals",
+        ("policy", "session time", "songs", "ms a request", "against the first"),
+        [
+            (
+                one["policy"],
+                f"{one['time']:.3f} [{one['time_low']:.3f}, {one['time_high']:.3f}]",
+                f"{one['length']:.2f}",
+                f"{one['request_ms']:.3f}",
+                one["against_first"],
+            )
+            for one in found
+        ],
+    )
+    return 0
+
+
+def _settle(args: argparse.Namespace, world: Botify, logs: Any) -> int:
+    with wiring.open_home(args.home, args.config, writer=True) as home:
+        if home.log.last:
+            raise BadInput(f"--settle: expected an empty home, found {home.log.last:,} events in {args.home}")
+        items, users = _player.settle(home, world.artist, world.n_users)
+        home.log.append(_player.rows_of(logs, items, users))
+        home.catch_up()
+    ERR.print(f"{len(logs):,} plays are in {args.home}: `segue --home {args.home} train` learns from them", highlight=False)
+    return 0
+
+
+def _game(args: argparse.Namespace, world: Botify, logs: Any, name: str, bar: Bar) -> Game:
+    bar.phase(name)
+    now = time.time_ns() // 1_000_000 if name == "segue" or "://" in name else int(logs.at.max()) + DAY_MS
+    users = np.arange(args.sessions) % world.n_users
+    sessions = world.sessions(users, 1_000_000 + np.arange(args.sessions) // world.n_users, now)
+    if "://" in name:
+        server = _player.HttpPolicy(name)
+        game = play(sessions, server, progress=bar.advance)
+        server.close()
+        return game
+    if name != "segue":
+        return play(sessions, plain(name, world, logs), progress=bar.advance)
+    with wiring.open_home(args.home, args.config, writer=True) as home:
+        numbers = [str(number) for number in range(max(world.n_items, world.n_users))]
+        items = home.catalogue.items.find(numbers[: world.n_items])
+        if (items < 0).any():
+            raise BadInput(f"--policy segue: {args.home} does not hold this world; `segue simulate --settle` puts it there")
+        policy = _player.HomePolicy(home, items, home.catalogue.users.find(numbers[: world.n_users]))
+        game = play(sessions, policy, progress=bar.advance)
+        policy.close()
+        return game
