@@ -68,6 +68,9 @@ SOURCES: Mapping[str, str] = {
 RANKERS: Mapping[str, str] = {
     "blend": "segue.ranking.blend:Blend",
     "logistic": "segue.ranking.logistic:Logistic",
+    "boosting": "segue.ranking.boosting:Boosting",
+    "forest": "segue.ranking.forest:Forest",
+    "deep": "segue.ranking.deep:Deep",
 }
 
 

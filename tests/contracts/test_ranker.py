@@ -40,6 +40,8 @@ def learn(ranker: Any) -> Any:
 
 @pytest.fixture(params=rankers(), ids=lambda kind: kind.__name__)
 def ranker(request: pytest.FixtureRequest) -> Any:
+    for library in getattr(request.param, "needs", ()):
+        pytest.importorskip(library, reason=f"the ranker {request.param.name} learns with {library}")
     return learn(request.param())
 
 
@@ -70,7 +72,7 @@ QUERIES = [
 
 
 def test_there_are_rankers() -> None:
-    assert {kind.name for kind in rankers()} >= {"blend", "logistic"}
+    assert {kind.name for kind in rankers()} >= {"blend", "logistic", "boosting", "forest", "deep"}
     assert len({kind.name for kind in rankers()}) == len(rankers())
 
 

@@ -186,6 +186,23 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """The ids behind m rows of features, for rankers that learn a vector for each id; MISSING where there is none."""
+
+    user: Int32  # (m,)
+    item: Int32  # (m,)
+    history: Int32  # (m, h) what the listener wanted last, newest first, padded with MISSING
+    terms: Int32  # (m, t) the words or tags that were asked for, padded with MISSING
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def take(self, rows: slice | Bool | NDArray[np.intp]) -> Sparse:
+        """Some of the rows."""
+        return Sparse(self.user[rows], self.item[rows], self.history[rows], self.terms[rows])
+
+
+@dataclass(frozen=True)
 class Slate:
     """What is answered: k items in order. It cannot be built without propensities in (0, 1]."""
 

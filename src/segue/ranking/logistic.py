@@ -56,23 +56,8 @@ class Logistic:
         x /= self.scale_
         x[:, spread <= 1e-9] = 0.0  # a constant says nothing: the penalty keeps its coefficient at 0
         self.coef_ = newton(table, listened, weight, (self.reg, self.epochs, self.tolerance))
-        self.line_ = self._calibrate(table, listened, played)
+        self.line_ = platt((table @ self.coef_)[played], listened[played])
         return self
-
-    def _calibrate(self, table: Float64, listened: NDArray[np.bool_], played: NDArray[np.bool_]) -> Float64:
-        """(intercept, slope) from logit to logit among the played; the identity where that would turn the order over."""
-        identity = np.array([0.0, 1.0])
-        truth = listened[played]
-        if not truth.any() or truth.all():
-            return identity
-        logit = (table @ self.coef_)[played]
-        # Platt's targets, pulled in from 0 and 1 as by one example of each kind, keep the line finite
-        yes, no = float(truth.sum()), float((~truth).sum())
-        target = np.where(truth, (yes + 1) / (yes + 2), 1 / (no + 2))
-        line = newton(
-            np.column_stack((logit, np.ones(len(logit)))), target, np.ones(len(truth)), (1e-6, self.epochs, self.tolerance)
-        )[::-1]
-        return line.copy() if line[1] > 0 else identity
 
     def arrays(self) -> Arrays:
         """mean, scale (F,), coef (F + 1,) with the intercept last, line (2,): float64."""
@@ -87,17 +72,35 @@ class Logistic:
 
     def score(self, query: Query, candidates: Candidates, rows: Float32) -> Float32:
         """P(listens to the end if played), (n,) float32 in (0, 1). NotReady before it has learned."""
+        return self.probabilities(rows).astype(np.float32)
+
+    def probabilities(self, rows: Float32) -> Float64:
+        """P(listens to the end if played), (m,) float64 in (0, 1)."""
         if not hasattr(self, "coef_"):
             raise NotReady("the ranker 'logistic' has not learned yet: run `segue train`, or rank with 'blend'")
         if rows.shape[1] != len(self.mean_):
             raise ValueError(f"the ranker learned from {len(self.mean_)} features, these rows have {rows.shape[1]}")
         logit = ((rows - self.mean_) / self.scale_) @ self.coef_[:-1] + self.coef_[-1]
-        return sigmoid(self.line_[0] + self.line_[1] * logit).astype(np.float32)
+        return sigmoid(self.line_[0] + self.line_[1] * logit)
 
 
 def sigmoid(logit: Float64) -> Float64:
     """1 / (1 + exp(-logit)), clipped at 30 where float32 has no more to tell."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -_CEILING, _CEILING))))
+
+
+def platt(logit: Float64, truth: NDArray[np.bool_]) -> Float64:
+    """(intercept, slope) from logit to logit of the truth (Platt 1999), (m,) both; the identity where there is nothing to
+    learn or where that would turn the order over. Targets are pulled in from 0 and 1 as by one example of each kind, which
+    keeps the line finite."""
+    identity = np.array([0.0, 1.0])
+    if len(truth) == 0 or not truth.any() or truth.all():
+        return identity
+    yes, no = float(truth.sum()), float((~truth).sum())
+    target = np.where(truth, (yes + 1) / (yes + 2), 1 / (no + 2))
+    table = np.column_stack((logit, np.ones(len(logit))))
+    line = newton(table, target, np.ones(len(truth)), (1e-6, 50, 1e-8))[::-1]
+    return line.copy() if line[1] > 0 else identity
 
 
 def newton(table: Float64, target: NDArray[np.generic], weights: Float64, settings: tuple[float, int, float]) -> Float64:
