@@ -21,9 +21,9 @@ EVERYTHING = {"wiring", "cli", "benchmarks", "config", "__init__", "__main__"}
 DRIVERS = {
     "sqlite3": {"storage"}, "pyarrow": {"storage", "events", "benchmarks", "cli"}, "starlette": {"web", "cli"},
     "uvicorn": {"cli", "web", "benchmarks"}, "rich": {"cli"}, "psycopg": {"storage"}, "valkey": {"storage"},
-    "torch": {"candidates", "ranking", "sound"}, "onnx": {"sound", "ranking"}, "onnxruntime": {"sound", "ranking"}, "lightgbm": {"ranking"},
+    "torch": {"candidates", "ranking", "sound"}, "onnx": {"sound", "ranking"}, "onnxruntime": {"sound", "ranking"},
     "av": {"sound"}, "mutagen": {"sound"},
-    "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
+    "lightgbm": {"ranking"}, "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
 }  # fmt: skip
 PURE = {"core", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments", "sound"}
 FORBIDDEN_CALLS = {
