@@ -111,21 +111,23 @@ class Popularity:
         if not 0 <= place.age_band < len(self.lift_):
             return self.state.popular(place.region, place.age_band, place.hour_of_week, limit)
         live = self.state.popular(place.region, place.age_band, place.hour_of_week, max(limit, self.pool))
-        own = self.tops_[place.age_band]
-        items = np.unique(np.concatenate((live.items, own[own >= 0])))
-        scores = self._listening(items, query.context, live) * self._lift_of(items, place.age_band)
-        order = np.argsort(-scores, kind="stable")[: max(limit, 0)]  # the items ascend: ties go to the smaller id
+        own = np.setdiff1d(self.tops_[place.age_band], live.items)
+        own = own[own >= 0]
+        items = np.concatenate((live.items, own))
+        scores = np.concatenate((live.scores, self._listening(own, place, live))) * self._lift_of(items, place.age_band)
+        order = np.lexsort((items, -scores))[: max(limit, 0)]
         return Scored(items[order].astype(np.int32), scores[order])
 
     def _listening(self, items: Int32, place: Context, live: Scored) -> Float32:
-        """Each item's share of all listening, (n,): what popular() answers, for items it left out as well.
+        """Share of all listening, (n,), of items that the live answer left out.
 
-        popularity() gives it times the plays of the world, a factor that one item of the live answer tells.
+        popularity() gives it times the plays of the world, a factor that the best of the live answer tells.
         """
-        heard, log_plays = self.state.popularity(items, place.region, place.hour_of_week).astype(np.float64).T
+        asked = np.concatenate((live.items[:1], items))
+        heard, log_plays = self.state.popularity(asked, place.region, place.hour_of_week).astype(np.float64).T
         volume = heard * np.expm1(log_plays)
-        best = volume[np.searchsorted(items, live.items[0])] if len(live) else 0.0
-        share: Float32 = (volume * (live.scores[0] / best if best > 0 else 1.0)).astype(np.float32)
+        scale = live.scores[0] / volume[0] if len(live) and volume[0] > 0 else 1.0
+        share: Float32 = (volume[len(asked) - len(items) :] * scale).astype(np.float32)
         return share
 
     def _lift_of(self, items: Int32, band: int) -> Float32:

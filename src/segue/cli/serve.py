@@ -23,6 +23,7 @@ from segue import wiring
 from segue.cli.output import ERR
 from segue.core.errors import BadInput
 from segue.web import app as web
+from segue.web.one_write import OneWriteProtocol
 
 
 def add_commands(commands: Any) -> None:
@@ -75,7 +76,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
 
 async def _serve(application: Any, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        application, log_level="warning", access_log=False, http="httptools", lifespan="off", proxy_headers=False,
+        application, log_level="warning", access_log=False, http=OneWriteProtocol, lifespan="off", proxy_headers=False,
         server_header=False, timeout_graceful_shutdown=5, backlog=1024,
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.clock import part_of_week
-from segue.core.evidence import SILENT, ranks
 from segue.core.types import MISSING, NO_DAY, Candidates, Float32, Int32, Int64, Items, Query
-from segue.features.kernels import fill_own
+from segue.features.kernels import fill_evidence, fill_own
 
 CONTEXT = ("night", "morning", "daytime", "weekend", "in_session", "session_length", "session_skips", "known")
 """The same for every candidate of a query: they move P(listen), not the order."""
@@ -112,20 +111,12 @@ class Features:
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
         """What each source thinks, (n, 3 m), and whether it spoke, (n, m), in the order of self.sources."""
-        table = np.full((len(candidates), len(self.sources)), np.nan, np.float32)
-        for column, source in enumerate(self.sources):
-            if source in candidates.sources:
-                table[:, column] = candidates.evidence[:, candidates.sources.index(source)]
-        places = ranks(table)
-        said = places != SILENT
-        far = places.astype(np.float32) + np.float32(1)
-        values = [np.float32(k + 1) / (np.float32(k) + far) for k in (self.k, self.top)]
-        wide = table.astype(np.float64)  # the span of two float32 may not be one
-        lowest = np.where(said, wide, np.inf).min(axis=0)
-        span = np.where(said, wide, -np.inf).max(axis=0) - lowest
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values.append(np.where(span > 0, (wide - lowest) / span, 1.0))  # all equal: all are the best
-        return np.where(np.tile(said, 3), np.concatenate(values, axis=1), 0.0).astype(np.float32), said
+        evidence = np.zeros((len(candidates), 3 * len(self.sources)), np.float32)
+        said = np.zeros((len(candidates), len(self.sources)), np.bool_)
+        place = {source: column for column, source in enumerate(candidates.sources)}
+        columns = np.array([place.get(source, -1) for source in self.sources], np.int64)
+        fill_evidence(evidence, said, candidates.evidence, columns, self.k, self.top)
+        return evidence, said
 
 
 def _song(items: Int32, facts: Items) -> tuple[Int32, Int32, Int32, Float32]:

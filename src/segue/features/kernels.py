@@ -94,3 +94,36 @@ def fill_own(
         out[i, 16] = 1.0 if released[i] == NO_DAY else 0.0
         seconds = length[i] if length[i] > 0 else USUAL_S  # NaN is not above 0
         out[i, 17] = min(max(log(seconds / USUAL_S), -_LONGEST), _LONGEST)
+
+
+@njit(cache=True, nogil=True)
+def fill_evidence(out: Float32, said: Bool, evidence: Float32, columns: Int64, k: float, top: float) -> None:
+    """Write what each source thinks into out (n, 3 m or more), the columns of all sources for each of three numbers:
+
+    (k+1) / (k+1+rank), the same with `top` for k, and the score between the source's worst and best.
+    evidence (n, sources) float32, NaN = silent; columns (m,): which of its columns, -1 for a source that is absent. said
+    (n, m) tells who spoke; both come filled with zeros. Rank 0 is the best of a source, ties go to the earlier row.
+    """
+    n, m = len(evidence), len(columns)
+    scores, rows = np.empty(n, np.float32), np.empty(n, np.int64)
+    for j in range(m):
+        if columns[j] < 0:
+            continue
+        size = 0
+        for i in range(n):
+            value = evidence[i, columns[j]]
+            if not np.isnan(value):
+                scores[size], rows[size] = -value, i
+                size += 1
+        if size == 0:
+            continue
+        order = np.argsort(scores[:size], kind="mergesort")
+        best, worst = -np.float64(scores[order[0]]), -np.float64(scores[order[size - 1]])
+        span = best - worst
+        for rank in range(size):
+            row, far = rows[order[rank]], np.float32(rank + 1)
+            out[row, j] = np.float32(k + 1) / (np.float32(k) + far)
+            out[row, m + j] = np.float32(top + 1) / (np.float32(top) + far)
+            mine = -np.float64(scores[order[rank]])
+            out[row, 2 * m + j] = (mine - worst) / span if span > 0 else 1.0  # all equal: all are the best
+            said[row, j] = True

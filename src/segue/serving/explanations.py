@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.clock import part_of_week
 from segue.core.facts import has_tag
 from segue.core.ports import Catalogue
 from segue.core.stages import CandidateSource
-from segue.core.types import MISSING, Candidates, Int32, Query
+from segue.core.types import MISSING, Candidates, Float32, Int32, Query
 
 Because = Callable[[Query, Int32], Int32]
 """An optional method of a source: per item, the song of the query's recent plays or seeds that pulls it most, or MISSING."""
@@ -44,11 +45,9 @@ _WORDS: Mapping[str, str] = MappingProxyType(
 
 def loudest(candidates: Candidates, picks: NDArray[np.intp]) -> list[tuple[str, ...]]:
     """Per picked candidate the sources that offered it, the most convincing first: TELLING / (10 + rank), as in rank fusion."""
-    evidence = candidates.evidence
-    mine = evidence[picks]
-    with np.errstate(invalid="ignore"):
-        ranks = (evidence[None, :, :] > mine[:, None, :]).sum(axis=1)
-    value = np.array([TELLING.get(name, 0.5) for name in candidates.sources]) / (10.0 + ranks)
+    mine = candidates.evidence[picks]
+    telling = np.array([TELLING.get(name, 0.5) for name in candidates.sources])
+    value = telling / (10.0 + _ranks(candidates.evidence, picks))
     value[np.isnan(mine)] = -1.0
     order = np.argsort(-value, axis=1, kind="stable").tolist()
     offered = (value >= 0).tolist()
@@ -61,6 +60,17 @@ def _named(source: str, title: str, asked: bool) -> str:
     if source == "sound":
         return f"sounds like {title}"
     return f"goes with {title}" if asked else f"because you finished {title}"
+
+
+@njit(cache=True, nogil=True)
+def _ranks(evidence: Float32, picks: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How many candidates each source puts above each pick, (picks, sources)."""
+    out = np.zeros((len(picks), evidence.shape[1]))
+    for i in range(len(evidence)):
+        for j in range(evidence.shape[1]):
+            for place in range(len(picks)):
+                out[place, j] += evidence[i, j] > evidence[picks[place], j]
+    return out
 
 
 class Explainer:
