@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segue.core.errors import BadInput
-from segue.core.types import MISSING, Float32, History, Int32, Int64, Items, Query, Recent
+from segue.core.types import MISSING, History, Int32, Int64, Items, Query, Recent
 
 DAY_S = 86_400
 
@@ -113,6 +113,11 @@ def history(plays: Plays) -> History:
     )
 
 
+def by_session(past: History) -> History:
+    """The same plays, each session a listener of its own."""
+    return replace(past, user=past.session, n_users=past.n_sessions)
+
+
 @dataclass(frozen=True)
 class Events:
     """Places to predict: plays[first[i] : row[i]] are known, plays.item[row[i]] is the answer; all (n,)."""
@@ -147,19 +152,21 @@ class Events:
         """The session of each event."""
         return self.plays.session[self.row]
 
+    @property
+    def users(self) -> Int32:
+        """The listener of each event."""
+        return self.plays.user[self.row]
+
+    def blocks(self, size: int) -> Iterator[Events]:
+        """The events in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
     def repeats_artist(self) -> NDArray[np.bool_]:
         """Whether the artist of the answer was played earlier in the session."""
         artist = self.plays.artist
         pairs = zip(self.first, self.row, strict=True)
         return np.array([artist[row] in artist[first:row] for first, row in pairs], np.bool_)
-
-    def repeating(self) -> Float32:
-        """Share of the session's plays so far whose item it had played before, one in twenty as the prior."""
-        seen: list[float] = []
-        for first, row in zip(self.first, self.row, strict=True):
-            past = self.plays.item[first:row]
-            seen.append((len(past) - len(np.unique(past)) + 0.25) / (len(past) + 5.0))
-        return np.array(seen, np.float32)
 
     def queries(self) -> Iterator[Query]:
         """The session so far, newest first, everything finished."""
