@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from segue.benchmarks import continuation, next_item
-from segue.benchmarks._blend import Choice, Lists, Pairs, best_of, interval, ranks
-from segue.benchmarks._listening import Events, history, read
+from segue.benchmarks._blend import Choice, Lists, Pairs, best_of, gain, interval, ranks
+from segue.benchmarks._habits import HALF_LIVES, TRENDS, Habits
+from segue.benchmarks._listening import Events, by_session, history, read
 from segue.benchmarks.continuation import Playlists, Task
 from segue.core.errors import BadInput
 from segue.core.types import MISSING
@@ -56,6 +57,9 @@ def test_next_finds_a_pattern_that_popularity_cannot(tmp_path: Path) -> None:
     assert result["models"]["just_played"]["hit@3"] == 0.0
     low, high = result["mrr@3_interval"]
     assert low <= result["mrr@3"] <= high
+    rival = result["versus"]
+    assert rival["hit@3_gain"] == pytest.approx(result["hit@3"] - result["models"][rival["model"]]["hit@3"], abs=1.5e-4)
+    assert rival["no_repeated_artist"]["hit@3_gain"] == rival["hit@3_gain"], "no artist is repeated here"
     assert result["fit_cpu_s"] >= 0
 
 
@@ -97,6 +101,69 @@ def test_a_repeated_artist_is_seen(tmp_path: Path) -> None:
     pq.write_table(pa.table(table), tmp_path / "t.parquet")
     plays = read(str(tmp_path / "t.parquet"), "item")
     assert Events.of(plays, np.ones(4, np.bool_)).repeats_artist().tolist() == [False, True, False]
+
+
+def test_cuts_of_train_follow_each_other(tmp_path: Path) -> None:
+    plays = read(str(sessions(tmp_path / "t.parquet", 40, 0)), "item")
+    for fold, (first, last) in enumerate(((36, 40), (32, 36))):
+        head, cut = next_item.split(plays, fold)
+        assert np.unique(head.session).tolist() == list(range(first))
+        assert np.unique(cut.session).tolist() == list(range(first, last))
+
+
+def test_habits_by_hand(tmp_path: Path) -> None:
+    table = {
+        "session": [1] * 3 + [2] * 2 + [3] * 4,
+        "position": [0, 1, 2, 0, 1, 0, 1, 2, 3],
+        "item": list("aab") + list("cb") + list("baac"),
+        "user": ["ann"] * 3 + ["bob"] * 2 + ["ann"] * 4,
+        "at": [0] * 3 + [7 * 86_400] * 2 + [8 * 86_400] * 4,
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    plays = read(str(tmp_path / "t.parquet"), "item")
+    past = history(plays.where(plays.session < 2))  # now is a day after the last play: ann's are 8 days old, bob's 1
+    assert past.now == 8 * 86_400_000
+    habits = Habits().fit(past)
+    everyone = 1.5 / 6
+    ann, bob = (0.25 * 50 + 1) / 53, 0.25 * 50 / 52
+    assert everyone == 0.25
+    assert habits.again_ == pytest.approx([np.log(ann / (1 - ann)), np.log(bob / (1 - bob))], rel=1e-5)
+    assert habits.at_once_ == pytest.approx(habits.again_), "the only repeat follows at once"
+    events = Events.of(plays.where(plays.session == 2), np.ones(3, np.bool_))
+    pairs = Pairs.of([np.array([[0, 1, 2]] * 3, np.int32)], 3)
+    signs = habits.signs(events, pairs)
+    assert signs.shape == (9, 16 + 2 * len(HALF_LIVES) + 3 + len(TRENDS))
+    third = signs[6:]  # b a a so far: a was the last, twice; b three places ago, once; c never
+    assert third[:, 0].tolist() == [1, 1, 0], "had"
+    assert third[:, 1].tolist() == [1, 0, 0], "had just before"
+    assert third[:, 3].tolist() == [0, 1, 0], "had three to five places ago"
+    session = np.log(2 / 13)
+    assert third[:, 8] == pytest.approx([session, session, 0], rel=1e-5)
+    assert third[:, 12] == pytest.approx(np.log1p([2, 1, 0]), rel=1e-5)
+    week = 2 ** (-8 / 7)
+    assert third[:, 16] == pytest.approx(np.log1p([2 * week, week, 0]), rel=1e-5)
+    known = 16 + 2 * len(HALF_LIVES)
+    assert third[:, known : known + 3].tolist() == [[1, pytest.approx(np.log(9)), 0]] * 2 + [[0, 0, 0]]
+    assert third[2, -3] == pytest.approx(np.log1p(2 ** (-1 / 30)), rel=1e-5), "everyone's plays of c"
+
+
+def test_sessions_as_listeners(tmp_path: Path) -> None:
+    past = history(read(str(sessions(tmp_path / "t.parquet", 12, 0)), "item"))
+    alone = by_session(past)
+    assert alone.n_users == 12
+    assert alone.user_ptr().tolist() == list(range(0, 49, 4))
+
+
+def test_a_paired_gain_is_surer_than_two_intervals() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 10)
+    theirs = np.repeat(rng.random(60), 10)
+    found: Any = gain({"hit": theirs + 0.01}, {"hit": theirs}, groups)
+    assert found == {"hit_gain": 0.01, "hit_gain_interval": [0.01, 0.01]}
+    low, high = interval(theirs, groups)
+    assert high - low > 0.1
+    half = np.where(groups < 30, np.nan, theirs)
+    assert gain({"hit": half}, {"hit": half}, groups)["hit_gain"] == 0.0
 
 
 def test_ranks_pairs_and_best_lists() -> None:
@@ -157,7 +224,10 @@ def test_continuation_goes_on_with_the_genre_and_never_offers_a_seed(tmp_path: P
     train = playlists(tmp_path / "train.parquet", [row for row in rows if row[0] < 120])
     seeds = playlists(tmp_path / "seeds.parquet", [row for row in rows if row[0] >= 120 and row[1] < 4])
     held_out = playlists(tmp_path / "held.parquet", [row for row in rows if row[0] >= 120 and row[1] >= 4])
-    result: Any = continuation.run(arguments(continuation, train=train, seeds=seeds, held_out=held_out))
+    result: Any = continuation.run(arguments(continuation, train=train, seeds=seeds, held_out=held_out, versus="popularity"))
+    assert result["versus"]["model"] == "popularity"
+    apart = result["ndcg@100"] - result["models"]["popularity"]["ndcg@100"]
+    assert result["versus"]["ndcg@100_gain"] == pytest.approx(apart, abs=1.5e-4)
     assert result["playlists"] == 30
     assert result["recall@100"] == 1.0, "46 songs of the genre are left, and 100 places"
     assert result["r_precision"] > 2 * result["models"]["popularity"]["r_precision"]

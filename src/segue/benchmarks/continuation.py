@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segue.benchmarks._blend import Choice, Lists, Pairs, ask, best_of, interval, say, search
+from segue.benchmarks._blend import Choice, Lists, Pairs, ask, best_of, gain, interval, say, search
 from segue.benchmarks.next_item import Popular
 from segue.candidates._pull import Reading
 from segue.candidates.als import Als
@@ -108,21 +108,24 @@ def hits(items: Int32, task: Task, n_items: int) -> NDArray[np.bool_]:
     return np.asarray(task.held(query, items, n_items) & (items != MISSING), np.bool_)
 
 
-def measure(items: Int32, task: Task, n_items: int) -> dict[str, object]:
-    """R-precision (cut at the number held out, at most 100), NDCG@100, recall@100, with intervals over playlists."""
+def values(items: Int32, task: Task, n_items: int) -> dict[str, NDArray[np.float64]]:
+    """R-precision (cut at the number held out, at most 100), NDCG@100 and recall@100 of each playlist, (n,) each."""
     hit = hits(items, task, n_items)
     held = np.minimum(np.diff(task.answers.ptr), K)
     place = np.arange(hit.shape[1])
-    figures = {
+    return {
         "r_precision": (hit & (place < held[:, None])).sum(axis=1) / held,
         "ndcg@100": ndcg(items, task, n_items),
         "recall@100": hit.sum(axis=1) / np.diff(task.answers.ptr),
     }
-    each = np.arange(len(hit))
+
+
+def measure(items: Int32, task: Task, n_items: int) -> dict[str, object]:
+    """The means of values, with 95 % bootstrap intervals over playlists."""
     out: dict[str, object] = {}
-    for name, values in figures.items():
-        out[name] = round(float(values.mean()), 4)
-        out[f"{name}_interval"] = interval(values, each)
+    for name, each in values(items, task, n_items).items():
+        out[name] = round(float(each.mean()), 4)
+        out[f"{name}_interval"] = interval(each, np.arange(len(each)))
     return out
 
 
@@ -247,9 +250,9 @@ def fit(past: History, chosen: dict[str, dict[str, Any]]) -> Fitted:
     return Fitted(past, models, cpu)
 
 
-def choose(past: History, task: Task) -> dict[str, dict[str, Any]]:
-    """Hyperparameters of each model by NDCG@100 on the playlists of the cut."""
-    chosen = {}
+def choose(past: History, task: Task) -> tuple[dict[str, dict[str, Any]], str]:
+    """Hyperparameters of each model by NDCG@100 on the playlists of the cut; and the best model there."""
+    chosen, reached = {}, {}
     asked = K + int(np.diff(task.seeds.ptr).max(initial=0))
     for name, (kind, grid) in MODELS.items():
 
@@ -258,9 +261,9 @@ def choose(past: History, task: Task) -> dict[str, dict[str, Any]]:
             lists = unheard(ask(model, task.queries(), asked), task, past.n_items, K)
             return float(ndcg(lists.items, task, past.n_items).mean())
 
-        chosen[name], reached = search(grid, quality) if grid else ({}, quality({}))
-        say(f"{name}: ndcg@{K} {reached:.4f} on the cut with {chosen[name]}")
-    return chosen
+        chosen[name], reached[name] = search(grid, quality) if grid else ({}, quality({}))
+        say(f"{name}: ndcg@{K} {reached[name]:.4f} on the cut with {chosen[name]}")
+    return chosen, max(reached, key=reached.__getitem__)
 
 
 def cut(playlists: Playlists, n_seeds: int, fold: int) -> tuple[Playlists, Task]:
@@ -328,6 +331,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", required=True, help="Parquet: the first songs of the test playlists")
     parser.add_argument("--held-out", required=True, help="Parquet: the rest of the test playlists")
     parser.add_argument("--items", help="Parquet: item[, artist][, album]; every item in it is a candidate")
+    parser.add_argument("--versus", choices=tuple(MODELS), help="compare with this model instead of the best one on the cut")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -340,7 +344,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         raise BadInput(f"playlists with more than {n_seeds} songs are needed in {args.train}, and seeds that are held out from")
     say(f"{len(train):,} playlists of {n:,} songs; {len(task.seeds):,} of them cut, {n_seeds} seeds")
     began = time.process_time()
-    chosen = choose(history(rest, facts), task)
+    chosen, best = choose(history(rest, facts), task)
+    rival = args.versus or best
     choice = learn(train, facts, chosen, n_seeds)
     choose_cpu = time.process_time() - began
     fitted = fit(history(train, facts), chosen)
@@ -355,6 +360,10 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "candidates": n,
         "model": "blend",
         **measure(blended, test, n),
+        "versus": {
+            "model": rival,
+            **gain(values(blended, test, n), values(lists[rival].items, test, n), np.arange(len(blended))),
+        },
         "fit_cpu_s": round(sum(fitted.cpu_s.values()), 2),
         "choose_cpu_s": round(choose_cpu, 1),
         "score_cpu_ms_a_playlist": round(1000 * score_cpu / max(len(test.seeds), 1), 2),

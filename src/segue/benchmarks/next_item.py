@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -23,10 +23,12 @@ from segue.candidates.cooccurrence import Cooccurrence
 from segue.candidates.session_knn import SessionKnn
 from segue.candidates.user_knn import UserKnn
 from segue.core.errors import BadInput
-from segue.core.types import MISSING, Float32, History, Int32, Query, Scored
+from segue.core.types import MISSING, Float32, History, Int32, Int64, Query, Scored
 
 CUT = 0.1
-"""The last share of the sessions of train: hyperparameters and the blend are chosen there."""
+"""The last share of the sessions of train: hyperparameters are chosen there, each model fitted on what is before it."""
+FOLDS = 2
+"""So many such cuts, one before the other, the blend learns from: how much sessions repeat themselves differs by season."""
 WIDTH, DEPTH = 50, 1000
 """What each source offers to the blend, and how deep its list is read for what the others offer."""
 BLOCK = 1000
@@ -240,20 +242,30 @@ def choose(past: History, events: Events, k: int) -> tuple[dict[str, dict[str, A
     return chosen, max(reached, key=reached.__getitem__)
 
 
-def learn(fitted: Fitted, events: Events) -> Choice:
-    """The blend, from the events whose answer some model offers."""
+def learn(train: Plays, chosen: dict[str, dict[str, Any]]) -> Choice:
+    """The blend, from the events of the cuts; each model is fitted on what is before the cut (stacking, Wolpert 1992)."""
     features, sizes, answers = [], [np.zeros(1, np.int64)], []
+    for fold in range(FOLDS):
+        head, cut = split(train, fold)
+        events = Events.of(cut, heard(head))
+        if len(events):
+            for columns, size, right in lessons(fit(history(head), chosen), events):
+                features.append(columns)
+                sizes.append(size)
+                answers.append(right)
+    ptr = np.cumsum(np.concatenate(sizes))
+    say(f"the blend learns from {len(ptr) - 1:,} events, {features[0].shape[1]} signs of each item")
+    return Choice().fit(np.concatenate(features), ptr, np.concatenate(answers))
+
+
+def lessons(fitted: Fitted, events: Events) -> Iterator[tuple[Float32, Int64, NDArray[np.bool_]]]:
+    """Of the events whose answer some model offers, by block: features (p, F), pairs an event, which pairs are right (p,)."""
     for block in events.blocks(BLOCK):
         pairs, columns = fitted.evidence(block, fitted.lists(block, DEPTH))
         right = pairs.item == block.targets[pairs.query]
         taught = np.bincount(pairs.query[right], minlength=len(block)) > 0
         rows = taught[pairs.query]
-        features.append(columns[rows])
-        answers.append(right[rows])
-        sizes.append(np.diff(pairs.ptr)[taught])
-    ptr = np.cumsum(np.concatenate(sizes))
-    say(f"the blend learns from {len(ptr) - 1:,} of {len(events):,} events")
-    return Choice().fit(np.concatenate(features), ptr, np.concatenate(answers))
+        yield columns[rows], np.diff(pairs.ptr)[taught], right[rows]
 
 
 def answer(fitted: Fitted, choice: Choice, events: Events, k: int) -> dict[str, Int32]:
@@ -304,11 +316,12 @@ class Judge:
         return {**both[0], "no_repeated_artist": both[1]}
 
 
-def split(plays: Plays) -> tuple[Plays, Plays]:
-    """(head, cut): the last tenth of the sessions by time is the cut."""
+def split(plays: Plays, fold: int = 0) -> tuple[Plays, Plays]:
+    """(head, cut): the last tenth of the sessions by time is the cut of fold 0, the tenth before it that of fold 1."""
     n = int(plays.session[-1]) + 1
-    cut = plays.session >= n - max(1, round(CUT * n))
-    return plays.where(~cut), plays.where(cut)
+    size = max(1, round(CUT * n))
+    last = n - fold * size
+    return plays.where(plays.session < last - size), plays.where((plays.session >= last - size) & (plays.session < last))
 
 
 def heard(plays: Plays) -> NDArray[np.bool_]:
@@ -335,7 +348,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     say(f"{len(train):,} plays of {len(train.items):,} items; {len(events):,} events on the cut")
     began = time.process_time()
     chosen, best = choose(past, events, args.k)
-    choice = learn(fit(past, chosen), events)
+    choice = learn(train, chosen)
     choose_cpu = time.process_time() - began
     fitted = fit(history(train), chosen)
     test = Events.of(read(args.test, args.item, train), heard(train))
