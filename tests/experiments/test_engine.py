@@ -98,7 +98,7 @@ def split_experiments(split: str, rng: np.random.Generator, runs: int) -> tuple[
 
 @pytest.mark.parametrize("split", ["user", "session", "request"])
 def test_one_clustered_formula_for_every_split_and_the_naive_one_fails(split: str) -> None:
-    clustered, naive = split_experiments(split, np.random.default_rng([63, len(split)]), 3000)
+    clustered, naive = split_experiments(split, np.random.default_rng([63, len(split)]), 2000)
     assert abs(clustered - 0.05) <= 0.011
     if split == "user":
         assert naive >= 0.30, "the negative control: a test of requests must fail here, or the simulation is too tame"

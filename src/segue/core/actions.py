@@ -23,9 +23,13 @@ class Action(IntEnum):
     SEARCHED = 10
     CLICKED = 11
     HIDDEN = 12
+    ASSIGNED = 13  # ours: an arm of an experiment influenced somebody for the first time; no caller may send it
 
 
-ACTIONS: dict[str, Action] = {a.name.lower(): a for a in Action}
+ACTIONS: dict[str, Action] = {a.name.lower(): a for a in Action if a is not Action.ASSIGNED}
+"""What callers may send."""
+CODES: dict[str, Action] = {a.name.lower(): a for a in Action}
+"""Every action by its name."""
 PLAYS = (int(Action.COMPLETED), int(Action.SKIPPED))
 """The two actions that end a play: a play is counted once, when it ends. STARTED and PROGRESS only open it."""
 

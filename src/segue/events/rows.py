@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segue.core.actions import ACTIONS
+from segue.core.actions import CODES
 from segue.core.errors import BadInput
 from segue.core.hashing import hash64, request_number
 from segue.core.ports import Catalogue, Names
@@ -52,7 +52,7 @@ def build(batch: Sequence[EventIn], catalogue: Catalogue, entropy: Callable[[int
     texts = {row: event.text for row, event in enumerate(batch) if event.text}
     events["key_hi"], events["key_lo"] = _keys(batch, entropy).T
     events["at"] = [event.at for event in batch]
-    events["action"] = [ACTIONS[event.action] for event in batch]
+    events["action"] = [CODES[event.action] for event in batch]
     events["user"] = catalogue.users.intern([event.user for event in batch])
     events["item"] = _named([event.item for event in batch], catalogue.items)
     put_ids(events, "region", _named([event.region for event in batch], catalogue.regions))
