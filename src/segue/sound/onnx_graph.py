@@ -1,0 +1,78 @@
+"""Makes ONNX graphs layer by layer; with it a network becomes a file that onnxruntime serves. The only file that imports onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from segue.core.types import Float32
+
+OPSET, IR = 17, 9
+"""Old enough for every onnxruntime since 1.16."""
+
+
+class Graph:
+    """An ONNX graph that is being made: each method adds a node and answers with the name of its output.
+
+    Tensors are (patches, channels, ...) as in PyTorch. Names are given by counting, so the same calls make the same bytes.
+    """
+
+    def __init__(self, source: str, frames: int, bands: int) -> None:
+        """`source` is the name of the input, (patches, frames, bands) float32."""
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._source = helper.make_tensor_value_info(source, TensorProto.FLOAT, ["patches", frames, bands])
+
+    def constant(self, array: NDArray[np.generic] | Sequence[int]) -> str:
+        """A constant tensor; floats become float32, integers int64."""
+        given = np.asarray(array)
+        kind = np.float32 if given.dtype.kind == "f" else np.int64
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(given, kind), name))
+        return name
+
+    def node(self, operator: str, *inputs: str, **attributes: object) -> str:
+        """Any operator with one output."""
+        name = f"n{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def conv(
+        self, x: str, weight: Float32, bias: Float32, *, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None
+    ) -> str:
+        """Convolution; weight (out, in, *kernel); pads: begin of every axis, then end of every axis."""
+        axes = weight.ndim - 2
+        return self.node(
+            "Conv",
+            x,
+            self.constant(weight),
+            self.constant(bias),
+            kernel_shape=list(weight.shape[2:]),
+            pads=list(pads or [0] * (2 * axes)),
+            strides=list(strides or [1] * axes),
+        )
+
+    def norm(self, x: str, moments: Mapping[str, Float32], epsilon: float) -> str:
+        """Batch normalization as at inference: gamma (x - mean) / sqrt(variance + epsilon) + beta, for each channel."""
+        facts = (self.constant(moments[key]) for key in ("gamma", "beta", "mean", "variance"))
+        return self.node("BatchNormalization", x, *facts, epsilon=epsilon)
+
+    def dense(self, x: str, weight: Float32, bias: Float32) -> str:
+        """x @ weight + bias; weight (in, out)."""
+        return self.node("Gemm", x, self.constant(weight), self.constant(bias))
+
+    def build(self, outputs: Mapping[str, tuple[str, int]], facts: Mapping[str, str]) -> bytes:
+        """The bytes of the .onnx file, checked. `outputs` maps a name to the tensor (patches, size) that it gives and its size."""
+        named = [helper.make_node("Identity", [tensor], [name], name=name) for name, (tensor, _) in outputs.items()]
+        described = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["patches", size]) for n, (_, size) in outputs.items()]
+        graph = helper.make_graph([*self._nodes, *named], "segue", [self._source], described, self._constants)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="segue"
+        )
+        helper.set_model_props(model, dict(facts))
+        onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString(deterministic=True)
