@@ -14,17 +14,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.errors import BadInput
+from segue.core.errors import BadInput, NotFound
 from segue.core.types import Float32
+from segue.sound.network import NetworkSpec
 from segue.sound.onnx_graph import Graph
 from segue.sound.tensor_bundle import read_bundle
 
 CHECKPOINT = "musicnn/MSD_musicnn/"
+DOWNLOAD = "pip download --no-deps musicnn==0.1.0"
 FRAMES, BANDS = 187, 96
 EPSILON = 1e-3  # of tf.layers.batch_normalization
 TIMBRE, RHYTHM = (0, 1), (2, 3, 4)
 """Which convolutions of the front end see timbre (all bands at once) and which see time; conv2d_N and its batch norm N + 1."""
 INPUT = "log_mel"
+INPUT_SPEC: dict[str, object] = {"rate": 16_000, "window": 512, "hop": 256, "bands": BANDS, "compression": 1e4}
 POOLED, DENSE, TAGGED = 753, 200, 50
 TAGS = (
     "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s", "alternative rock", "jazz",
@@ -44,9 +47,11 @@ def read_wheel(path: Path) -> tuple[dict[str, NDArray[np.generic]], str]:
             licences = [name for name in wheel.namelist() if ".dist-info/LICENSE" in name]
             licence = wheel.read(licences[0]).decode("utf-8")
             index, data = (wheel.read(CHECKPOINT + name) for name in (".index", ".data-00000-of-00001"))
-    except (zipfile.BadZipFile, KeyError, IndexError) as error:
+    except FileNotFoundError:
+        raise NotFound(f"no file {path}; get the musicnn wheel by `{DOWNLOAD}`") from None
+    except (zipfile.BadZipFile, KeyError, IndexError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{path}: expected the musicnn wheel (`pip download --no-deps musicnn==0.1.0`), found no {CHECKPOINT} in it: {error}",
+            f"{path}: expected the musicnn wheel with {CHECKPOINT} in it ({error}); get it by `{DOWNLOAD}`",
             "path",
         ) from None
     return read_bundle(index, data), licence
@@ -62,6 +67,12 @@ def convert(tensors: Tensors, licence: str) -> bytes:
     except KeyError as error:
         raise BadInput(f"the checkpoint is not that of MSD_musicnn: it has no tensor {error}", "checkpoint") from None
     return graph.build(outputs, {"licence": licence, "tags": ",".join(TAGS), "source": "musicnn 0.1.0, MSD_musicnn"})
+
+
+def spec(licence: str) -> NetworkSpec:
+    """What Segue takes of it: the mean over time of every layer, and the penultimate layer; 953 numbers a patch."""
+    outputs = ("mean_pool", "penultimate")
+    return NetworkSpec("musicnn", outputs, FRAMES, licence, "musicnn 0.1.0, MSD_musicnn: Pons and Serra 2019", INPUT_SPEC)
 
 
 def _front(graph: Graph, tensors: Tensors) -> str:
@@ -109,7 +120,12 @@ def _back(graph: Graph, tensors: Tensors, features: str) -> dict[str, tuple[str,
     hidden = graph.node("Relu", graph.dense(pooled, weight[order], bias))
     hidden = graph.norm(hidden, _moments(tensors, 10), EPSILON)
     tags = graph.node("Sigmoid", graph.dense(hidden, *_dense(tensors, "dense_1")))
-    return {"mean_pool": (mean, POOLED), "max_pool": (strongest, POOLED), "penultimate": (hidden, DENSE), "tags": (tags, TAGGED)}
+    return {
+        "mean_pool": (mean, POOLED),
+        "max_pool": (strongest, POOLED),
+        "penultimate": (hidden, DENSE),
+        "tags": (tags, TAGGED),
+    }
 
 
 def _conv(tensors: Tensors, layer: int) -> tuple[Float32, Float32]:

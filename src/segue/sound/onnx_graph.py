@@ -1,14 +1,14 @@
-"""Makes ONNX graphs layer by layer; with it a network becomes a file that onnxruntime serves. The only file that imports onnx."""
+"""Makes ONNX graphs layer by layer, so that a network becomes a file that onnxruntime serves. Only this file imports onnx."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from segue.core.errors import NotReady
 from segue.core.types import Float32
 
 OPSET, IR = 17, 9
@@ -23,22 +23,23 @@ class Graph:
 
     def __init__(self, source: str, frames: int, bands: int) -> None:
         """`source` is the name of the input, (patches, frames, bands) float32."""
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._source = helper.make_tensor_value_info(source, TensorProto.FLOAT, ["patches", frames, bands])
+        self._onnx = _driver()
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._source = self._tensor(source, frames, bands)
 
     def constant(self, array: NDArray[np.generic] | Sequence[int]) -> str:
         """A constant tensor; floats become float32, integers int64."""
         given = np.asarray(array)
         kind = np.float32 if given.dtype.kind == "f" else np.int64
         name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(given, kind), name))
+        self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(given, kind), name))
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: object) -> str:
         """Any operator with one output."""
         name = f"n{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
     def conv(
@@ -66,13 +67,25 @@ class Graph:
         return self.node("Gemm", x, self.constant(weight), self.constant(bias))
 
     def build(self, outputs: Mapping[str, tuple[str, int]], facts: Mapping[str, str]) -> bytes:
-        """The bytes of the .onnx file, checked. `outputs` maps a name to the tensor (patches, size) that it gives and its size."""
+        """The bytes of the .onnx file, checked. `outputs`: by name the tensor (patches, size) that it gives, and its size."""
+        helper = self._onnx.helper
         named = [helper.make_node("Identity", [tensor], [name], name=name) for name, (tensor, _) in outputs.items()]
-        described = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["patches", size]) for n, (_, size) in outputs.items()]
+        described = [self._tensor(name, size) for name, (_, size) in outputs.items()]
         graph = helper.make_graph([*self._nodes, *named], "segue", [self._source], described, self._constants)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="segue"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="segue")
         helper.set_model_props(model, dict(facts))
-        onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString(deterministic=True)
+        self._onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def _tensor(self, name: str, *sizes: int) -> Any:
+        return self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, ["patches", *sizes])
+
+
+def _driver() -> Any:
+    """The onnx package, which comes with an extra."""
+    try:
+        import onnx
+    except ImportError:
+        raise NotReady("making an ONNX file needs the package onnx: pip install 'segue[audio]'") from None
+    return onnx

@@ -8,6 +8,7 @@ core/protobuf/tensor_bundle.proto) that give type, shape, and place in `NAME.dat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from segue.core.errors import BadInput
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 TRAILER = 5  # a byte that names the compression, four of checksum
-TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}  # of tensorflow/core/framework/types.proto
+TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+"""By the numbers of tensorflow/core/framework/types.proto."""
 
 
 def read_bundle(index: bytes, data: bytes) -> dict[str, NDArray[np.generic]]:
@@ -47,7 +49,8 @@ def _tensor(name: str, entry: dict[int, list[int | bytes]], data: bytes) -> NDAr
     count = int(np.prod(shape, dtype=np.int64))
     if size != count * kind.itemsize or offset + size > len(data):
         raise BadInput(f"tensor {name!r}: {size} bytes at {offset} do not fit its shape {shape} or the data file", name)
-    return np.frombuffer(data, kind, count, offset).reshape(shape)
+    tensor: NDArray[np.generic] = np.frombuffer(data, kind, count, offset)
+    return tensor.reshape(shape)
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,154 @@
+"""Encoders around a neural network: it turns patches into rows; what sets recordings apart in those rows is learned here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.errors import BadInput, NotReady
+from segue.core.types import Arrays, Float32
+from segue.sound.encoder import Needs, describe, unit
+from segue.sound.lda import ClipLda
+from segue.sound.network import Network, NetworkSpec, cut
+from segue.sound.scatter import Scatter
+
+Head = Literal["lda", "mean"]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How the rows of the patches of a song become its vector.
+
+    "lda" learns the directions in which patches of a recording agree and recordings differ, as the default encoder does on its
+    statistics: ClipLda(size, shrinkage). "mean" centres and scales the rows by those of the library. `songs` bounds how many
+    songs of the library are read for it, from the start.
+    """
+
+    head: Head = "lda"
+    size: int = 32
+    shrinkage: float = 0.1
+    songs: int = 5_000
+
+
+class NetworkEncoder:
+    """What encoders with a network share: rows of the network a patch, pooled over the song, at unit length."""
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs] = "spectrogram"
+
+    def __init__(
+        self, pooling: Pooling | None = None, *, threads: int = 1, progress: Callable[[int, int | None], None] | None = None
+    ) -> None:
+        """`threads` of onnxruntime a call; `progress(done, total)` is called while it learns, total None where unknown."""
+        self.pooling = pooling or Pooling()
+        self.threads = threads
+        self.progress = progress
+        self.network_: Network | None = None
+        self.model_: bytes = b""
+        self.lda_: ClipLda | None = None
+        self.centre_: Float32 | None = None
+        self.scale_: Float32 | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors: the size of the discriminant, or of the network's rows."""
+        return self.pooling.size if self.pooling.head == "lda" else self._network().dimension
+
+    def encode(self, spectrogram: Float32) -> Float32:
+        """(dimension,) float32 of unit length for (frames, BANDS)."""
+        return self.encode_rows(self.rows(spectrogram))
+
+    def rows(self, spectrogram: Float32) -> Float32:
+        """(patches, size of the network's rows): what the network says of each patch."""
+        network = self._network()
+        return network.embed(cut(spectrogram, network.spec.frames))
+
+    def encode_rows(self, rows: Float32) -> Float32:
+        """(dimension,) float32 of unit length for the rows of a song's patches."""
+        if self.lda_ is not None:
+            return self.lda_.encode_statistics(rows)
+        if self.centre_ is None or self.scale_ is None:
+            raise NotReady("the encoder has not learned from a library yet")
+        return unit((rows.mean(axis=0) - self.centre_) * self.scale_)
+
+    def fit_pooling(self, library: Iterable[Float32]) -> Self:
+        """Learn the pooling from spectrograms, with the network as it is. BadInput for a library too small to learn from."""
+        scatter = Scatter()
+        for done, spectrogram in enumerate(library):
+            if done == self.pooling.songs:
+                break
+            scatter.add(self.rows(spectrogram))
+            if self.progress is not None:
+                self.progress(done + 1, None)
+        self.lda_ = self.centre_ = self.scale_ = None
+        if self.pooling.head == "lda":
+            self.lda_ = ClipLda(size=self.pooling.size, shrinkage=self.pooling.shrinkage).fit_scatter(scatter)
+            return self
+        if scatter.songs < 2:
+            raise BadInput(f"expected at least 2 songs to learn how songs sound, found {scatter.songs}")
+        mean, within, between = scatter.moments()
+        deviation = np.sqrt(np.maximum(np.diag(within) + np.diag(between), 0))
+        self.centre_ = mean.astype(np.float32)
+        self.scale_ = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0).astype(np.float32)  # constant: no say
+        return self
+
+    def serve(self, model: bytes, spec: NetworkSpec) -> Self:
+        """Take this ONNX file as the network. BadInput when it does not fit."""
+        self.network_ = Network(model, spec, threads=self.threads)
+        self.model_ = model
+        return self
+
+    def arrays(self) -> Arrays:
+        """`onnx`, the bytes of the file (uint8), and what the pooling learned."""
+        self._network()
+        model = {"onnx": np.frombuffer(self.model_, np.uint8)}
+        if self.lda_ is not None:
+            return model | self.lda_.arrays()
+        return model | {k: v for k, v in (("centre", self.centre_), ("scale", self.scale_)) if v is not None}
+
+    def load(self, arrays: Mapping[str, NDArray[np.generic]], manifest: Mapping[str, object]) -> Self:
+        """The inverse of arrays() and manifest()."""
+        given = msgspec.convert(manifest["hyperparameters"], dict[str, object])
+        self.pooling = msgspec.convert({key: given[key] for key in Pooling.__dataclass_fields__}, Pooling)
+        self._take(given)
+        self.serve(np.asarray(arrays["onnx"], np.uint8).tobytes(), msgspec.convert(manifest["network"], NetworkSpec))
+        self.lda_ = self.centre_ = self.scale_ = None
+        if "projection" in arrays:
+            facts = {"hyperparameters": {"size": self.pooling.size, "shrinkage": self.pooling.shrinkage}}
+            self.lda_ = ClipLda().load(arrays, facts)
+        elif "centre" in arrays:
+            self.centre_, self.scale_ = (np.asarray(arrays[key], np.float32) for key in ("centre", "scale"))
+        return self
+
+    def manifest(self) -> dict[str, object]:
+        """Name, version, input, hyperparameters, and the network's own small manifest."""
+        chosen = msgspec.to_builtins(self.pooling) | self._given()
+        return describe(self, chosen, network=msgspec.to_builtins(self._network().spec))  # type: ignore[arg-type]
+
+    def _given(self) -> dict[str, object]:
+        """More hyperparameters, of a network that is trained here."""
+        return {}
+
+    def _take(self, given: Mapping[str, object]) -> None:
+        """The inverse of _given."""
+
+    def _network(self) -> Network:
+        if self.network_ is None:
+            raise NotReady("no network yet: fit the encoder, load it, or `segue encoder import` one")
+        return self.network_
+
+
+class Pretrained(NetworkEncoder):
+    """A network that others have trained, served as it is; only how its rows are pooled is learned, without labels."""
+
+    name: ClassVar[str] = "pretrained"
+
+    def fit(self, library: Iterable[Float32], rng: np.random.Generator) -> Self:
+        """Learn the pooling from (frames, BANDS) a song; deterministic, `rng` is not used. NotReady without a network."""
+        self._network()
+        return self.fit_pooling(library)
