@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
@@ -38,6 +38,9 @@ from segue.training.registry import BUNDLE, CHAMPION, PREVIOUS, Bundle, Registry
 from segue.training.report import NightReport, Progress
 from segue.training.window import Window, choose
 from segue.web.service import Service
+
+if TYPE_CHECKING:
+    from segue.sound.encoder import Encoder
 
 logger = logging.getLogger("segue")
 
@@ -73,6 +76,13 @@ RANKERS: Mapping[str, str] = {
     "deep": "segue.ranking.deep:Deep",
 }
 
+ENCODERS: Mapping[str, str] = {
+    "lda": "segue.sound.lda:ClipLda",
+    "pretrained": "segue.sound.network_encoder:Pretrained",
+    "concatenated": "segue.sound.concatenated:Concatenated",
+}
+"""What turns sound into vectors; `encoder_of` makes one from what is stored."""
+
 
 class NoCounts:
     """The live counts by night: silent, since what is live knows the days that the night holds out."""
@@ -96,6 +106,19 @@ def named(table: Mapping[str, str], name: str, what: str) -> Any:
         raise BadConfig(f"{what}: expected one of {', '.join(sorted(table))}, found {name!r}", what)
     module, _, attribute = table[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def encoder_of(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Encoder:
+    """The encoder that was stored as these arrays and this manifest, the parts of a concatenated one included."""
+    loaded: Encoder = _unfitted(manifest).load(arrays, manifest)
+    return loaded
+
+
+def _unfitted(manifest: Mapping[str, Any]) -> Any:
+    kind = named(ENCODERS, str(manifest["name"]), "encoder")
+    if manifest["name"] != "concatenated":
+        return kind()
+    return kind([_unfitted(part) for part in manifest["hyperparameters"]["parts"]])
 
 
 def given_what_it_takes(make: Callable[..., Any], offers: Mapping[str, Any]) -> Callable[..., Any]:

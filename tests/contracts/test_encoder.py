@@ -16,10 +16,30 @@ import segue.sound
 from segue.core.errors import BadInput, NotReady
 from segue.core.types import Float32
 from segue.sound.encoder import Encoder
+from segue.sound.lda import ClipLda
+from segue.sound.network import NetworkSpec
+from segue.sound.network_encoder import Pooling, Pretrained
+from segue.sound.onnx_graph import Graph
 from segue.sound.spectrogram import BANDS
 from segue.sound.statistics import PATCH, patch_statistics
 
-FACTORIES: dict[str, Callable[[type[Any]], Any]] = {}
+
+def tiny_network() -> tuple[bytes, NetworkSpec]:
+    """A network that looks at the colour of a patch through 24 random neurons."""
+    graph = Graph("log_mel", PATCH, BANDS)
+    weight = np.random.default_rng(1).normal(0, 0.1, (BANDS, 24)).astype(np.float32)
+    rows = graph.dense(graph.node("ReduceMean", "log_mel", axes=[1], keepdims=0), weight, np.zeros(24, np.float32))
+    return graph.build({"embedding": (graph.node("Relu", rows), 24)}, {}), NetworkSpec("tiny", ("embedding",))
+
+
+def pretrained(kind: type[Any]) -> Any:
+    return kind(Pooling(size=8)).serve(*tiny_network())
+
+
+FACTORIES: dict[str, Callable[[type[Any]], Any]] = {
+    "Pretrained": pretrained,
+    "Concatenated": lambda kind: kind([ClipLda(size=8), pretrained(Pretrained)], weights=[1, 2]),
+}
 """How to build an encoder that has no defaults, or whose defaults take long; by class name. It may pytest.skip()."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -87,9 +87,3 @@ class _Statistics:
 
     def __iter__(self) -> Iterator[Float32]:
         return (patch_statistics(spectrogram) for spectrogram in self._library)
-
-
-def parts_of(manifest: Mapping[str, object], make: Callable[[str], Encoder]) -> list[Encoder]:
-    """Unfitted parts for a manifest of a Concatenated, each made by its name."""
-    chosen = msgspec.convert(manifest["hyperparameters"], _Chosen)
-    return [make(str(facts["name"])) for facts in chosen.parts]

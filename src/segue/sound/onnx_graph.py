@@ -21,12 +21,12 @@ class Graph:
     Tensors are (patches, channels, ...) as in PyTorch. Names are given by counting, so the same calls make the same bytes.
     """
 
-    def __init__(self, source: str, frames: int, bands: int) -> None:
-        """`source` is the name of the input, (patches, frames, bands) float32."""
+    def __init__(self, source: str, *sizes: int) -> None:
+        """`source` is the name of the input, (patches, *sizes) float32."""
         self._onnx = _driver()
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        self._source = self._tensor(source, frames, bands)
+        self._source = self._tensor(source, *sizes)
 
     def constant(self, array: NDArray[np.generic] | Sequence[int]) -> str:
         """A constant tensor; floats become float32, integers int64."""

@@ -1,0 +1,100 @@
+"""`segue encoder`: pretrained networks into the home, and what is there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from segue import wiring
+from segue.cli.output import OUT, add_json, print_json, print_table
+from segue.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from segue.sound.network import NetworkSpec
+
+NETWORKS = "networks"
+"""The artifact that holds imported networks: each version is one, an alias its name."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add encoder import and encoder list."""
+    encoder = commands.add_parser("encoder", help="pretrained networks that hear: import, list")
+    what = encoder.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=type(encoder))
+    take = what.add_parser("import", help="the musicnn wheel, or an ONNX file with a small manifest, into the home")
+    take.add_argument("path", type=Path, help="musicnn-0.1.0-py3-none-any.whl (not installed, only read) or FILE.onnx")
+    take.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="the manifest of an ONNX file, by default FILE.json beside it"
+    )
+    take.add_argument("--output", type=Path, metavar="FILE", help="write the ONNX file and its manifest here as well")
+    add_json(take)
+    take.set_defaults(run=run_import)
+    show = what.add_parser("list", help="the kinds of encoders, and the networks in the home")
+    add_json(show)
+    show.set_defaults(run=run_list)
+
+
+def run_import(args: argparse.Namespace) -> int:
+    """Convert, try out, store."""
+    from segue.sound.importing import read_network
+    from segue.sound.network import Network
+
+    model, spec = read_network(args.path, args.manifest)
+    dimension = Network(model, spec).dimension
+    if args.output is not None:
+        _write(args.output, model, spec)
+    with wiring.open_home(args.home, args.config, writer=False) as home:
+        facts = {"network": msgspec.to_builtins(spec), "dimension": dimension}
+        version = home.artifacts.put(NETWORKS, {"onnx": np.frombuffer(model, np.uint8)}, facts)
+        home.artifacts.set_aliases(NETWORKS, {spec.name: version})
+    answer = {"name": spec.name, "version": version, "dimension": dimension, "bytes": len(model), "licence": spec.licence}
+    if args.json:
+        print_json(answer)
+        return 0
+    terms = spec.licence.strip().splitlines()
+    OUT.print(
+        f"{spec.name} {version}: {dimension} numbers a patch of {spec.frames} frames, {len(model):,} bytes", highlight=False
+    )
+    OUT.print(f"licence: {terms[0] if terms else 'the manifest names none'}", highlight=False, markup=False)
+    return 0
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Kinds and networks."""
+    with wiring.open_home(args.home, args.config, writer=False) as home:
+        versions = home.artifacts.versions(NETWORKS)
+        networks = []
+        for version in versions:
+            facts: dict[str, Any] = home.artifacts.get(NETWORKS, version)[1]
+            name = facts["network"]["name"]
+            networks.append(
+                {
+                    "name": name,
+                    "version": version,
+                    "dimension": facts["dimension"],
+                    "outputs": facts["network"]["outputs"],
+                    "source": facts["network"]["source"],
+                    "current": home.artifacts.alias(NETWORKS, name) == version,
+                }
+            )
+    if args.json:
+        print_json({"encoders": sorted(wiring.ENCODERS), "networks": networks})
+        return 0
+    OUT.print("encoders: " + ", ".join(sorted(wiring.ENCODERS)), highlight=False)
+    if networks:
+        print_table("networks", list(networks[0]), [list(row.values()) for row in networks])
+    else:
+        OUT.print(
+            "no network yet: `segue encoder import` takes the musicnn wheel or an ONNX file", highlight=False, markup=False
+        )
+    return 0
+
+
+def _write(path: Path, model: bytes, spec: NetworkSpec) -> None:
+    if path.suffix != ".onnx":
+        raise BadInput(f"--output: expected a name that ends in .onnx, found {path}", "output")
+    path.write_bytes(model)
+    Path(f"{path}.json").write_bytes(msgspec.json.format(msgspec.json.encode(spec), indent=2))
