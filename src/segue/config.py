@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from segue.core.errors import BadConfig
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
+Weight = Annotated[float, Meta(ge=0.0)]
 Count = Annotated[int, Meta(ge=1)]
 Size = Annotated[int, Meta(ge=0)]
 Length = Annotated[str, Meta(pattern=r"^[1-9]\d*[hdw]$")]
@@ -52,6 +53,8 @@ class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     explore_pool: Count = 40
     newcomers: Share = 0.5  # of those draws, the share for songs with few plays that are near by sound
     temperature: Positive = 1.0
+    sources: list[Literal["session_factors"]] = []  # more sources than the usual ones
+    weights: dict[str, Weight] = {}  # rank fusion inside a session: weights of sources that differ from the usual ones
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -65,8 +65,12 @@ SOURCES: Mapping[str, str] = {
     "session_knn": "segue.candidates.session_knn:SessionKnn",
     "user_knn": "segue.candidates.user_knn:UserKnn",
     "sound": "segue.candidates.sound:Sound",
+    "session_factors": "segue.candidates.session_factors:SessionFactors",
 }
 """The sources of the radio, the cheapest and surest first: the deadline takes from the end."""
+
+OPTIONAL = frozenset({"session_factors"})
+"""Sources that are neither trained nor asked unless [radio] sources names them."""
 
 RANKERS: Mapping[str, str] = {
     "blend": "segue.ranking.blend:Blend",
@@ -235,7 +239,8 @@ class Home:
         offers |= more
         offers |= {"state": self.state, "facts": self.facts} if live else {"state": NoCounts(), "bands": self.bands}
         offers["vectors"] = self.vectors
-        names = [name for name in SOURCES if live or name != "sound" or len(self.vectors)]  # no night for what cannot speak
+        wanted = [name for name in SOURCES if name not in OPTIONAL or name in self.settings.radio.sources]
+        names = [name for name in wanted if live or name != "sound" or len(self.vectors)]  # no night for what cannot speak
         return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in names}
 
     def bands(self) -> NDArray[np.int8]:
@@ -290,8 +295,14 @@ class Home:
                 return bundle, ranker_of(bundle, self.rankers())
             except (SegueError, KeyError, TypeError, ValueError) as error:
                 logger.warning("the %s %s cannot be served (%s); `segue train` makes a new one", alias, version, error)
-        plain: Ranker = named(RANKERS, "blend", "ranker")()
+        plain: Ranker = self.fusion()()
         return None, plain
+
+    def fusion(self) -> Callable[..., Ranker]:
+        """Rank fusion, inside a session with the weights of [radio] weights where it names any."""
+        blend = named(RANKERS, "blend", "ranker")
+        chosen = self.settings.radio.weights
+        return partial(blend, here={**blend().here, **chosen}) if chosen else partial(blend)
 
     @staticmethod
     def _source(name: str, factory: Callable[..., Any], bundle: Bundle | None) -> CandidateSource:
@@ -448,6 +459,8 @@ def questions(home: Home) -> dict[str, Any]:
 def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
     """What the night trains."""
     plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
+    if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
+        return nightly.Recipe(home.factories(live=False, **more), home.fusion(), groups=home.groups())
     return nightly.Recipe(home.factories(live=False, **more), plain, learned, groups=home.groups())
 
 

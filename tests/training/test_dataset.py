@@ -1,5 +1,7 @@
 """The history out of a log: order, sessions, signals, what is left out, and a split that leaks nothing."""
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from night_toys import ListLog
 from segue.core.actions import Action
 from segue.core.types import MISSING, Events, Items, empty_events
 from segue.training import dataset
-from segue.training.dataset import build_history, split_by_time
+from segue.training.dataset import build_history, park, split_by_time, unpark
 
 SECOND = 1000
 T0 = 1_700_000_000 * SECOND
@@ -160,3 +162,22 @@ def test_split_leaks_nothing_and_loses_nothing(rows: list[dict[str, object]], cu
     assert before.n_sessions == len(set(before.session.tolist()))
     same = np.diff(whole.session[whole.at < np.uint32(cut // SECOND)]) != 0
     assert np.array_equal(same, np.diff(before.session) != 0)
+
+
+def test_shares_go_with_their_rows_through_sorting_splitting_and_parking(tmp_path: Path) -> None:
+    got = history_of(
+        [
+            play(1, 1, 30, played_s=25, duration_s=100),
+            play(1, 2, 10, Action.SKIPPED),
+            play(0, 3, 20, Action.LIKED),
+            play(1, 4, 20, Action.SKIPPED, played_s=100, duration_s=100),
+        ]
+    )
+    assert got.item.tolist() == [3, 2, 4, 1]
+    assert np.allclose(got.shares(), [1, 0, 1, 0.25], atol=1e-4), "a like has no share: its signal stands in"
+    before, _ = split_by_time(got, T0 + 25 * SECOND)
+    assert np.allclose(before.shares(), [1, 0, 1], atol=1e-4)
+    park(got, tmp_path)
+    again = unpark(tmp_path, got.facts, n_users=got.n_users, now=got.now)
+    assert again.share is not None
+    assert (again.share == got.share).all()

@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "sources": "segue.benchmarks.sources",
     "ratings": "segue.benchmarks.ratings",
     "off-policy": "segue.benchmarks.off_policy",
+    "loop": "segue.benchmarks.loop",
 }
 
 

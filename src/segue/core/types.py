@@ -242,11 +242,15 @@ class Exposure:
     feature_names: tuple[str, ...]
 
 
+SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535
+"""How a History keeps heard shares in 16 bits."""
+
+
 @dataclass(frozen=True)
 class History:
     """What the night learns from: plays, votes and playlist places as columns, sorted by (user, at, position, seq).
 
-    Bounded: 17 bytes a row. A row is an event with a taste or a place: COMPLETED, SKIPPED, LIKED, DISLIKED, SAVED, RATED,
+    Bounded: 19 bytes a row. A row is an event with a taste or a place: COMPLETED, SKIPPED, LIKED, DISLIKED, SAVED, RATED,
     HIDDEN. Sessions are contiguous within a user: the caller's session id where given, else a gap of 30 minutes.
     """
 
@@ -259,9 +263,18 @@ class History:
     signal: Int8  # (m,) -1, 0, +1
     session: Int32  # (m,) dense session number, ascending, 0-based
     facts: Items  # n_items rows
+    share: NDArray[np.uint16] | None = None  # (m,) heard share in steps of 1 / SHARE_STEPS, SHARE_UNKNOWN; None = not kept
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def shares(self) -> Float32:
+        """The heard share of each row, (m,) float32, NaN unknown; where none was kept, 1 or 0 by the signal."""
+        said = np.where(self.signal > 0, np.float32(1), np.where(self.signal < 0, np.float32(0), np.float32(np.nan)))
+        if self.share is None:
+            return np.asarray(said, np.float32)
+        known = self.share.astype(np.float32) / np.float32(SHARE_STEPS)
+        return np.where(self.share == SHARE_UNKNOWN, said, known).astype(np.float32)
 
     @property
     def n_sessions(self) -> int:

@@ -13,6 +13,7 @@ from segue.core.types import Candidates, Float32, Query
 
 HERE: Mapping[str, float] = MappingProxyType(
     {
+        "session_factors": 1.0,
         "session_knn": 1.0,
         "cooccurrence": 0.7,
         "als": 0.4,

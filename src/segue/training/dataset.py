@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.actions import Action, signals
+from segue.core.actions import Action, shares, signals
 from segue.core.ports import EventLog
-from segue.core.types import Events, History, Int8, Int32, Int64, Items
+from segue.core.types import SHARE_STEPS, SHARE_UNKNOWN, Events, History, Int8, Int32, Int64, Items
 from segue.training.kernels import count_users, number_sessions, place_rows, scatter, sort_users
 
 TASTES = (
@@ -37,12 +37,13 @@ _SPEC: dict[str, type[np.generic]] = {
     "signal": np.int8,
     "mark": np.uint32,
     "position": np.int16,
+    "share": np.uint16,
 }
 _IS_TASTE = np.isin(np.arange(128), [int(a) for a in TASTES])
 
 
 def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_users: int, n_items: int) -> History:
-    """The tastes and places of [now - window_ms, now) as a History, in about 23 bytes a row at its peak.
+    """The tastes and places of [now - window_ms, now) as a History, in about 25 bytes a row at its peak.
 
     One pass over the log in order of seq, columns projected; rows of unknown users or items (MISSING, or newer than
     n_users and n_items) are left out. Then a counting sort by user, stable in seq, column by column so that only one
@@ -56,7 +57,7 @@ def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_us
         rows.add(chunk)
     counts, columns = rows.by_user()
     ptr = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    sort_users(ptr, columns["at"], columns["mark"], columns["position"], columns["item"], columns["signal"])
+    sort_users(ptr, columns["at"], columns["mark"], columns["position"], columns["item"], columns["signal"], columns["share"])
     del columns["position"]
     session = columns["mark"].view(np.int32)
     number_sessions(ptr, columns["at"], columns["mark"], session, SESSION_GAP_S)
@@ -70,6 +71,7 @@ def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_us
         signal=columns["signal"],
         session=session,
         facts=facts,
+        share=columns["share"],
     )
 
 
@@ -96,6 +98,7 @@ class _Rows:
             "signal": signal.astype(np.int8),
             "mark": _fold(events["session"]),
             "position": events["position"],
+            "share": _steps(shares(action, events["played_s"], events["duration_s"])),
         }
         for start, stop in self._room(len(events)):
             at = self.filled
@@ -141,6 +144,12 @@ def _pages(n: int, dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(mmap.mmap(-1, n * np.dtype(dtype).itemsize), dtype)
 
 
+def _steps(share: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Shares in [0, 1] as History keeps them; NaN is SHARE_UNKNOWN."""
+    known = np.nan_to_num(share) * np.float32(SHARE_STEPS)
+    return np.where(np.isnan(share), SHARE_UNKNOWN, np.round(known)).astype(np.uint16)
+
+
 def _fold(session: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Half of the bits, 0 only for none: two neighbours of one user clash once in four billion."""
     folded = ((session >> np.uint64(32)) ^ session).astype(np.uint32)
@@ -182,6 +191,7 @@ def split_by_time(history: History, at: int) -> tuple[History, Held]:
         signal=history.signal[early],
         session=kept,
         facts=history.facts,
+        share=None if history.share is None else history.share[early],
     )
     late = np.flatnonzero(~early)
     return before, Held(late, history.user[late], history.item[late], history.at[late], history.signal[late])
@@ -195,11 +205,15 @@ def park(history: History, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in _PARKED:
         np.save(folder / f"{name}.npy", getattr(history, name))
+    if history.share is not None:
+        np.save(folder / "share.npy", history.share)
 
 
 def unpark(folder: Path, facts: Items, *, n_users: int, now: int) -> History:
     """The history that was parked there."""
     columns = {name: np.load(folder / f"{name}.npy") for name in _PARKED}
+    kept = folder / "share.npy"
+    columns["share"] = np.load(kept) if kept.exists() else None
     return History(n_users=n_users, n_items=len(facts), now=now, facts=facts, **columns)
 
 

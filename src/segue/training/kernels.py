@@ -71,7 +71,9 @@ def _merge_order(start: int, stop: int, at: UInt32, mark: UInt32, position: Int1
 
 
 @njit(cache=True, nogil=True)
-def sort_users(ptr: Int64, at: UInt32, mark: UInt32, position: Int16, item: Int32, signal: Int8) -> None:
+def sort_users(
+    ptr: Int64, at: UInt32, mark: UInt32, position: Int16, item: Int32, signal: Int8, share: NDArray[np.uint16]
+) -> None:
     """Sort the rows ptr[u]:ptr[u + 1] of every user by (at, mark, position), ties as they stand, in place.
 
     A log is mostly in order of time already, so users in order are only read.
@@ -91,6 +93,7 @@ def sort_users(ptr: Int64, at: UInt32, mark: UInt32, position: Int16, item: Int3
         position[start:stop] = position[order]
         item[start:stop] = item[order]
         signal[start:stop] = signal[order]
+        share[start:stop] = share[order]
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.clock import hour_of_week
-from segue.core.types import Context, History, Int32, Int64, Query, Recent
+from segue.core.types import SHARE_STEPS, SHARE_UNKNOWN, Context, History, Int32, Int64, Query, Recent
 from segue.training.dataset import Held
 
 RECENT = 100
@@ -47,6 +47,9 @@ def recent_before(history: History, start: int, row: int, session: int) -> Recen
     back = slice(row - 1, first - 1 if first > 0 else None, -1) if row > first else slice(0, 0)
     signal = history.signal[back].astype(np.float32)
     share = np.where(signal > 0, np.float32(1), np.where(signal < 0, np.float32(0), np.float32(np.nan)))
+    if history.share is not None:
+        kept = history.share[back]
+        share = np.where(kept == SHARE_UNKNOWN, share, kept.astype(np.float32) / np.float32(SHARE_STEPS))
     return Recent(
         items=history.item[back].copy(),
         signal=signal,

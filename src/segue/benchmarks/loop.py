@@ -1,0 +1,147 @@
+"""The test of the loop: Segue learns from the sessions of two plain policies, and plays against the plain ones."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from segue import config, wiring
+from segue.benchmarks import _player, _rooms
+from segue.cli.output import Bar
+from segue.core.errors import BadInput
+from segue.simulator.botify import Botify, BotifySessions, Shape
+from segue.simulator.playing import Game, Plays, play
+from segue.training.report import Progress
+
+TEST, EXPLORE = 1_000_000, 500_000
+"""Session numbers of the test and of the rounds that explore: no session is both."""
+SETTINGS = config.Settings(
+    radio=config.Radio(sources=["session_factors"], weights={"session_factors": 100.0}, explore=0.0),
+    server=config.Server(deadline_ms=10_000.0),  # a busy machine must not change what is answered
+    training=config.Training(holdout="24h", test_users=500),
+)
+"""How Segue is set up here: graded session factors lead, nothing is drawn by chance, no deadline cuts an answer short."""
+USUAL: Mapping[str, object] = {"sources": [], "weights": {}}
+ABLATIONS: Mapping[str, Mapping[str, object]] = {
+    "segue, no artist caps": {"artist_gap": 0, "max_per_artist": 1000},
+    "segue, order drawn among the best 40": {"explore": 1.0, "temperature": 1e6},
+}
+"""What is changed in [radio]; the models are the same."""
+FROZEN = "segue, slates of 100 after the first song"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which world, how much is learned from and played."""
+    parser.add_argument("--data", type=Path, help="a folder with tracks*.json and users*.json; a generated world without it")
+    parser.add_argument("--songs", type=int, default=50_000, help="of a generated world")
+    parser.add_argument("--listeners", type=int, default=10_000, help="of a generated world")
+    parser.add_argument("--genres", type=int, default=Shape().genres, help="of the generated vectors")
+    parser.add_argument("--parts", type=float, nargs=3, default=Shape().parts, help="genre, artist and song in a vector")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--learn", type=int, default=40_000, help="sessions of random and same-artist, half and half")
+    parser.add_argument("--sessions", type=int, default=1000, help="of the test; the same for everybody")
+    parser.add_argument("--rounds", type=int, default=0, help="times to play with exploration and train again")
+    parser.add_argument("--round-sessions", type=int, default=1000, help="of each such round")
+    parser.add_argument("--ablate", action="store_true", help="play without one part at a time as well")
+    parser.add_argument("--work", type=Path, help="where the home is made (default: a temporary folder)")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Learn, play, compare."""
+    if min(args.learn, args.sessions) < 1 or args.rounds < 0:
+        raise BadInput("--learn, --sessions: expected at least 1, --rounds at least 0")
+    shape = replace(Shape(), genres=args.genres, parts=tuple(args.parts))
+    with tempfile.TemporaryDirectory(dir=args.work) as folder, Bar() as bar:
+        bar.phase("a world, and what is learned from")
+        world = _rooms.read_world(args.data, args.songs, args.listeners, args.seed, shape)
+        logs = _rooms.warm_logs(world, args.learn)
+        loop = Loop(world, Path(folder), logs, bar)
+        games = [loop.test(args.sessions, name) for name in _rooms.PLAIN]
+        plain_best = max(games, key=lambda game: float(game.time.mean()))
+        ours = loop.rounds(args)
+    rng = np.random.default_rng(args.seed)
+    return {
+        "world": {"seed": args.seed, "songs": world.n_items, "listeners": world.n_users, **msgspec.to_builtins(shape)},
+        "learned_from": {"sessions": args.learn, "plays": len(logs)},
+        "best_plain": plain_best.policy,
+        "policies": _rooms.summary([plain_best, *(g for g in games if g is not plain_best), *ours], rng),
+        "gain": msgspec.to_builtins(_rooms.gain(ours[0], plain_best, rng)),
+    }
+
+
+class Loop:
+    """A home that learns, and the sessions it is tested on."""
+
+    def __init__(self, world: Botify, folder: Path, logs: Plays, bar: Progress) -> None:
+        self.world, self.folder, self.logs, self.bar = world, folder / "home", logs, bar
+        self.now = int(logs.at.max()) + 1000
+        self.folder.mkdir()
+        bar.phase("the log, into a home")
+        with self.home(SETTINGS) as home:
+            self.items, self.users = _player.settle(home, world.artist, world.n_users)
+            home.log.append(_player.rows_of(logs, self.items, self.users))
+            home.catch_up()
+
+    def home(self, settings: config.Settings, folder: Path | None = None) -> wiring.Home:
+        """The home, or a copy of it, under some settings."""
+        return wiring.Home(folder or self.folder, settings, writer=True)
+
+    def train(self) -> None:
+        """A night."""
+        with self.home(SETTINGS) as home:
+            wiring.night(home, self.now, self.bar, force=True)
+
+    def test(self, n: int, name: str) -> Game:
+        """A plain policy on the sessions of the test."""
+        self.bar.phase(name)
+        return play(self._sessions(n, TEST), _rooms.plain(name, self.world, self.logs), progress=self.bar.advance)
+
+    def segue(self, n: int, name: str, radio: Mapping[str, object], slate: int = 1) -> Game:
+        """The recommender on the sessions of the test, in a copy of the home: no game may teach the next one."""
+        copy = Path(shutil.copytree(self.folder, self.folder.with_name("copy")))
+        try:
+            return self._play(copy, name, radio, self._sessions(n, TEST), slate)
+        finally:
+            shutil.rmtree(copy)
+
+    def explore(self, n: int, number: int) -> None:
+        """A round of sessions with exploration, kept in the log for the next night."""
+        game = self._play(self.folder, f"exploring, round {number}", {"explore": 0.3}, self._sessions(n, EXPLORE + number))
+        self.now = int(game.plays.at.max()) + 1000
+
+    def _play(self, folder: Path, name: str, radio: Mapping[str, object], sessions: BotifySessions, slate: int = 1) -> Game:
+        """Each song is durable in the log before the next is asked for."""
+        self.bar.phase(name)
+        settings = msgspec.structs.replace(SETTINGS, radio=msgspec.structs.replace(SETTINGS.radio, **radio))
+        with self.home(settings, folder) as home:
+            policy = _player.HomePolicy(home, self.items, self.users, name=name)
+            game = play(sessions, policy, slate=slate, progress=self.bar.advance)
+            policy.close()
+        return game
+
+    def rounds(self, args: argparse.Namespace) -> list[Game]:
+        """Without exploration first; then its ablations; then after each round of exploration and another night."""
+        self.train()
+        games = [self.segue(args.sessions, "segue", {})]
+        if args.ablate:
+            games += [self.segue(args.sessions, name, radio) for name, radio in ABLATIONS.items()]
+            games.append(self.segue(args.sessions, FROZEN, {}, slate=100))
+            games.append(self.segue(args.sessions, "segue, usual sources only", USUAL))
+        for number in range(1, args.rounds + 1):
+            self.explore(args.round_sessions, number)
+            self.train()
+            games.append(self.segue(args.sessions, f"segue, after {number} rounds of its own", {}))
+        return games
+
+    def _sessions(self, n: int, first: int) -> BotifySessions:
+        """n sessions of different listeners, in an order of their own, as far as there are listeners."""
+        users = np.random.default_rng([self.world.seed, 7]).permutation(self.world.n_users)
+        who = users[np.arange(n) % len(users)]
+        return self.world.sessions(who, first + np.arange(n) // len(users) * 100, self.now)
