@@ -285,3 +285,10 @@ def test_how_a_play_ended() -> None:
     skipped = np.array([False, False, False, False, False, False, True, True])
     done, left = Action.COMPLETED, Action.SKIPPED
     assert play_actions(played, length, skipped).tolist() == [done, left, done, left, done, done, left, left]
+
+
+def test_a_folder_of_two_services_is_not_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "Streaming_History_Audio_2020.json").write_text("[]")
+    (tmp_path / "listens.jsonl").write_text("")
+    with pytest.raises(BadInput, match=r"several services: spotify .*; listenbrainz .*--format"):
+        open_reader(tmp_path, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -258,3 +259,9 @@ def test_past_the_budget_the_next_source_of_arrays_is_not_asked() -> None:
     house.recommender.budget_s = -1.0
     house.recommender.recommend(query(limit=2))
     assert house.counted["source_late", "als"] == house.counted["source_late", "cooccurrence"] == 1
+
+
+def test_a_song_that_was_only_liked_was_not_finished() -> None:
+    house = House([Pulled([4, 5], "cooccurrence")])
+    liked = replace(recent((3, 1.0)), share=np.array([np.nan], np.float32))
+    assert house.recommender.recommend(query(limit=2, recent=liked)).slate.reasons[0] == "because you liked title3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -247,3 +248,28 @@ def test_every_route_answers_something_else_than_500(client: httpx.Client) -> No
     for method, path, _ in ROUTES:
         answer = client.request(method, path.replace("{id}", SONG).replace("{name}", "player.js"), content=b"")
         assert answer.status_code < 500, f"{method} {path}"
+
+
+def test_seeds_may_be_spelled_in_any_case(client: httpx.Client) -> None:
+    about = client.get("/v1/about").json()
+    artist, tag = about["artists"][0]["name"], about["tags"][0]
+    slate = recommend(client, user="shouting", seeds={"artists": [artist.upper()], "tags": [tag.swapcase()]})
+    assert slate["warnings"] == []
+    slate = recommend(client, user="shouting", seeds={"artists": ["NOBODY AT ALL"], "tags": [tag + "?"]})
+    assert len(slate["warnings"]) == 2
+
+
+def test_an_id_with_slashes_and_spaces_is_an_id(client: httpx.Client) -> None:
+    odd = "file/of my band/01 – intro.mp3"
+    assert client.put("/v1/items", json={"items": [{"id": odd, "title": "Intro"}]}).status_code == 200
+    target = f"/v1/items/{quote(odd, safe='/')}"
+    assert client.get(target).json()["title"] == "Intro"
+    assert client.get(f"{target}/similar").json()["items"] == []
+    assert 'route="/v1/items/{id}/similar"' in client.get("/metrics").text
+
+
+def test_an_unknown_region_of_the_popular_is_told(client: httpx.Client) -> None:
+    answer = client.get("/v1/popular?region=Atlantis&limit=3").json()
+    assert len(answer["items"]) == 3
+    assert "Atlantis" in answer["warnings"][0]
+    assert "warnings" not in client.get("/v1/popular?limit=3").json()

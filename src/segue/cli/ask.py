@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from segue import wiring
-from segue.cli.output import add_json, print_json, print_table
+from segue.cli.output import ERR, add_json, print_json, print_table
 from segue.core.errors import BadInput, NotFound
 from segue.core.hashing import request_text
 from segue.core.types import MISSING
@@ -55,6 +55,8 @@ def recommend(args: argparse.Namespace) -> int:
         now = time.time_ns() // 1_000_000
         recommender = home.recommender()
         query, warnings = home.maker().make(wanted, now, now << 20)
+        if query.user == MISSING:
+            warnings.insert(0, f"{args.user!r} is not known here: this is what a newcomer hears")
         slate = recommender.recommend(query).slate
         recommender.close()
         rows = list(zip(home.catalogue.items.all(slate.items), home.catalogue.titles(slate.items), strict=True))
@@ -68,7 +70,7 @@ def recommend(args: argparse.Namespace) -> int:
         print_json({"request_id": request_text(slate.request_id), "rung": slate.rung, "warnings": warnings, "items": items})
         return 0
     for warning in warnings:
-        print(f"warning: {warning}")
+        ERR.print(f"warning: {warning}", highlight=False, markup=False)
     columns = ("", "title", "artist", "id", "why", "sources")
     print_table(
         f"for {args.user} ({slate.rung})",

@@ -55,11 +55,11 @@ def loudest(candidates: Candidates, picks: NDArray[np.intp]) -> list[tuple[str, 
     return [tuple([names[c] for c in row if said[c]]) for row, said in zip(order, offered, strict=True)]
 
 
-def _named(source: str, title: str, asked: bool) -> str:
+def _named(source: str, title: str, asked: bool, voted: bool) -> str:
     """A reason that names a song of the listener's."""
     if source == "sound":
         return f"sounds like {title}"
-    return f"goes with {title}" if asked else f"because you finished {title}"
+    return f"goes with {title}" if asked else f"because you {'liked' if voted else 'finished'} {title}"
 
 
 @njit(cache=True, nogil=True)
@@ -91,10 +91,14 @@ class Explainer:
         named = [causes[names[0]][place] if names and names[0] in causes else MISSING for place, names in enumerate(offered)]
         titles = self._titles({cause for cause in named if cause != MISSING})
         seeds = set(query.seeds.items.tolist())
+        # a vote has no share heard: such a song may never have been played here
+        voted = set(query.recent.items[np.isnan(query.recent.share)].tolist()) - set(
+            query.recent.items[~np.isnan(query.recent.share)].tolist()
+        )
         words = []
         for place, (names, cause) in enumerate(zip(offered, named, strict=True)):
             if cause != MISSING:
-                words.append(_named(names[0], titles[cause], cause in seeds))
+                words.append(_named(names[0], titles[cause], cause in seeds, cause in voted))
             else:
                 words.append(self._plain(query, names, items[place : place + 1]))
         return tuple(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -21,6 +21,8 @@ from segue.serving.discovery import learned_share
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Many = Annotated[list[Name], Meta(max_length=1000)]
 SESSION_GAP_MS = HOUR_MS // 2
+MOST_TAGS_COMPARED = 20_000
+"""Beyond so many tags a seed must be written as the catalogue writes it: comparing them all would hold up the server."""
 NEWCOMER_PLAYS = 3
 """Up to this many plays a listener is still introduced by the favourites named at onboarding."""
 
@@ -109,9 +111,28 @@ class QueryMaker:
     def _seeds(self, given: SeedsIn, warnings: list[str]) -> Seeds:
         return Seeds(
             self._known(self.catalogue.items, given.items, "seed items", warnings),
-            self._known(self.catalogue.artists, given.artists, "seed artists", warnings),
-            self._known(self.catalogue.tags, given.tags, "seed tags", warnings),
+            self._known(self.catalogue.artists, self._spelled(given.artists, self._artist), "seed artists", warnings),
+            self._known(self.catalogue.tags, self._spelled(given.tags, self._tag), "seed tags", warnings),
         )
+
+    def _spelled(self, wanted: Sequence[str], find: Callable[[str], str | None]) -> list[str]:
+        """The names as the catalogue writes them, where only upper and lower case differ."""
+        return [find(name) or name for name in wanted]
+
+    def _artist(self, name: str) -> str | None:
+        artists = self.catalogue.artists
+        if artists.find([name])[0] != MISSING:
+            return name
+        some = self.catalogue.facts.artist[
+            self.catalogue.search(name, 20)
+        ]  # an index over words: no artist is looked at in vain
+        return next((found for found in artists.all(some[some != MISSING]) if found.casefold() == name.casefold()), None)
+
+    def _tag(self, name: str) -> str | None:
+        tags = self.catalogue.tags
+        if tags.find([name])[0] != MISSING or len(tags) > MOST_TAGS_COMPARED:
+            return name
+        return next((tag for tag in tags.all(np.arange(len(tags), dtype=np.int32)) if tag.casefold() == name.casefold()), None)
 
     def _favourites(self, user: int) -> Seeds:
         record = self.catalogue.user(user)

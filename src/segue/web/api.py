@@ -249,15 +249,17 @@ async def get_popular(request: Request) -> Response:
         raise BadInput("at: expected ISO 8601 or Unix seconds", "at") from None
     dense = int(service.catalogue.regions.find([region])[0]) if region else MISSING
     hour = hour_of_week(now, service.maker.utc_offsets.get(dense, 0))
-    return _list(request, service.state.popular(dense, MISSING, hour, limit))
+    unknown = [f"unknown region: {region[:100]!r}; this is what is popular everywhere"] if region and dense == MISSING else []
+    return _list(request, service.state.popular(dense, MISSING, hour, limit), unknown)
 
 
-def _list(request: Request, scored: Scored) -> Response:
+def _list(request: Request, scored: Scored, warnings: Sequence[str] = ()) -> Response:
     service = service_of(request)
     items = scored.items[: limit_of(request)]
     rows = zip(service.catalogue.items.all(items), service.catalogue.titles(items), scored.scores.tolist(), strict=False)
     body = [{"id": name, "title": title, "artist": artist, "score": score} for name, (title, artist), score in rows]
-    return answer({"items": body, "model_version": service.recommender.model.versions.get("bundle", "live")})
+    told = {"warnings": list(warnings)} if warnings else {}
+    return answer({"items": body, "model_version": service.recommender.model.versions.get("bundle", "live"), **told})
 
 
 async def get_search(request: Request) -> Response:

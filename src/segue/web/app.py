@@ -78,7 +78,10 @@ OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", 
 def create(service: Service) -> Starlette:
     """The ASGI application of one service."""
     handlers: dict[Any, Any] = {SegueError: on_error, Exception: on_error, 404: on_error, 405: on_error, 413: on_error}
-    app = Starlette(routes=[Route(path, call, methods=[method]) for method, path, call in ROUTES], exception_handlers=handlers)
+    # ids may hold slashes: an id takes what it can, so the longer paths, which end in a word of ours, are tried first
+    deepest = sorted(ROUTES, key=lambda route: -route[1].count("/"))
+    routes = [Route(path.replace("{id}", "{id:path}"), call, methods=[method]) for method, path, call in deepest]
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.service = service
     app.add_middleware(Gate, counters=service.counters, keys=service.keys)
     return app
@@ -110,7 +113,8 @@ class Gate:
                 await self._app(scope, receive, watched)
         finally:
             route = scope.get("route")
-            self._counters.observe(getattr(route, "path", "other"), status, time.perf_counter() - started)
+            path = getattr(route, "path", "other").replace(":path}", "}")
+            self._counters.observe(path, status, time.perf_counter() - started)
 
     def _allowed(self, scope: Scope) -> bool:
         if scope["path"] in OPEN or scope["path"].startswith("/static/"):

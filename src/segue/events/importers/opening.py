@@ -96,13 +96,18 @@ def guess(path: Path) -> str:
 
 def _of_names(names: list[str]) -> str:
     low = {n.lower() for n in names}
-    if any(n.startswith(PREFIXES) and n.endswith(".json") for n in low):
-        return "spotify"
-    if "u.data" in low or "ratings.dat" in low or {"ratings.csv", "movies.csv"} <= low:
-        return "movielens"
-    if any(n.endswith((".jsonl", ".listens", ".jsonl.gz", ".jsonl.zst")) for n in low):
-        return "listenbrainz"
-    return "table"
+    telling = {
+        "spotify": sorted(n for n in low if n.startswith(PREFIXES) and n.endswith(".json")),
+        "movielens": sorted(
+            low & {"u.data", "ratings.dat"} or ({"ratings.csv"} if {"ratings.csv", "movies.csv"} <= low else ())
+        ),
+        "listenbrainz": sorted(n for n in low if n.endswith((".jsonl", ".listens", ".jsonl.gz", ".jsonl.zst"))),
+    }
+    found = {name: files for name, files in telling.items() if files}
+    if len(found) > 1:
+        told = "; ".join(f"{name} ({', '.join(files[:3])})" for name, files in found.items())
+        raise BadInput(f"found exports of several services: {told}; import one after the other with --format")
+    return next(iter(found), "table")
 
 
 def _of_content(path: Path) -> str:
