@@ -83,6 +83,9 @@ RANKERS: Mapping[str, str] = {
 ENCODERS: Mapping[str, str] = {
     "lda": "segue.sound.lda:ClipLda",
     "pretrained": "segue.sound.network_encoder:Pretrained",
+    "autoencoder": "segue.sound.autoencoder:Autoencoder",
+    "denoising": "segue.sound.autoencoder:DenoisingAutoencoder",
+    "contrastive": "segue.sound.autoencoder:Contrastive",
     "concatenated": "segue.sound.concatenated:Concatenated",
 }
 """What turns sound into vectors; `encoder_of` makes one from what is stored."""

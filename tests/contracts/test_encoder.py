@@ -22,6 +22,7 @@ from segue.sound.network_encoder import Pooling, Pretrained
 from segue.sound.onnx_graph import Graph
 from segue.sound.spectrogram import BANDS
 from segue.sound.statistics import PATCH, patch_statistics
+from segue.sound.torch_training import Schedule
 
 
 def tiny_network() -> tuple[bytes, NetworkSpec]:
@@ -36,7 +37,15 @@ def pretrained(kind: type[Any]) -> Any:
     return kind(Pooling(size=8)).serve(*tiny_network())
 
 
+def trained(kind: type[Any]) -> Any:
+    pytest.importorskip("torch", reason="training needs torch: pip install 'segue[deep]'")
+    return kind(schedule=Schedule(bottleneck=12, steps=8, batch=8))
+
+
 FACTORIES: dict[str, Callable[[type[Any]], Any]] = {
+    "Autoencoder": trained,
+    "DenoisingAutoencoder": trained,
+    "Contrastive": trained,
     "Pretrained": pretrained,
     "Concatenated": lambda kind: kind([ClipLda(size=8), pretrained(Pretrained)], weights=[1, 2]),
 }
