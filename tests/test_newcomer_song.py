@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[wiring.Home]:
     wiring.night(opened, NOW, Quiet())
     for taste in (0, 1):  # the newcomers arrive after the night: nobody has played them, no artist tells of them
         fresh = opened.catalogue.put_items([ItemRecord(f"new {taste}", title=f"Newcomer {taste}", artist=f"Nobody {taste}")])
-        opened.vectors.put("test", fresh, sound_of(rng, taste, 1))
+        assert opened.put_vectors("test", fresh, sound_of(rng, taste, 1)) == 0
     yield opened
     opened.close()
 

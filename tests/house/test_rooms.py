@@ -22,7 +22,7 @@ DRIVERS = {
     "sqlite3": {"storage"}, "pyarrow": {"storage", "events", "benchmarks", "cli"}, "starlette": {"web", "cli"},
     "uvicorn": {"cli", "web", "benchmarks"}, "rich": {"cli"}, "psycopg": {"storage"}, "valkey": {"storage"},
     "torch": {"candidates", "ranking", "sound"}, "onnx": {"sound", "ranking"}, "onnxruntime": {"sound", "ranking"},
-    "av": {"sound"}, "mutagen": {"sound"},
+    "av": {"sound", "benchmarks"}, "mutagen": {"sound"},
     "lightgbm": {"ranking"}, "pyspark": {"training"}, "implicit": {"benchmarks"}, "surprise": {"benchmarks"},
 }  # fmt: skip
 PURE = {"core", "candidates", "filtering", "features", "ranking", "reranking", "evaluation", "experiments", "sound"}

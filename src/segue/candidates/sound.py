@@ -75,6 +75,11 @@ class Sound:
         self.reading = reading or Reading()
         self.plays_: Float32 = np.zeros(0, np.float32)
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the store only reads memory of this process: then the request asks it where it runs (serving.gathering)."""
+        return self.vectors is None or bool(getattr(self.vectors, "at_once", False)) or not len(self.vectors)
+
     def fit(self, history: History, rng: np.random.Generator) -> Self:
         """Count the plays of each song; deterministic, `rng` is not used. What songs sound like is no matter of the night."""
         self.plays_ = frozen(np.bincount(history.item, minlength=history.n_items), np.float32)

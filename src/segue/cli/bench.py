@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, str] = {
     "ratings": "segue.benchmarks.ratings",
     "off-policy": "segue.benchmarks.off_policy",
     "loop": "segue.benchmarks.loop",
+    "neighbours": "segue.benchmarks.neighbours",
+    "duplicates": "segue.benchmarks.duplicates",
 }
 
 

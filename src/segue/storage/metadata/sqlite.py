@@ -31,7 +31,8 @@ class SqliteCatalogue:
     """A Catalogue in FOLDER/catalogue.db (WAL, synchronous=FULL) with a cache of its columns in FOLDER/cache.
 
     `today` gives the day (since 1970-01-01) that `added` is set to when an item is first put; `work_key(title, artist)` gives
-    equal keys to near-duplicates and "" to what is a work of its own (catalogue.works.work_key). Threads and processes may
+    equal keys to near-duplicates and "" to what is a work of its own (catalogue.works.work_key); an item's extra field `work`
+    overrides it. Threads and processes may
     share it. Fields that are None keep what was stored; "" and [] clear it; `extra` is merged key by key, null removes a key.
     """
 
@@ -208,8 +209,15 @@ class SqliteCatalogue:
             album=_ids([r.album for r in records], lambda texts: resolve(self.albums, texts)),
             tag_sizes=np.array([len(each) for each in tags], np.int64),
             tags=resolve(self.tags, list(chain.from_iterable(tags))),
-            keys=[self._work_key(r.title, r.artist) if r.title and r.artist else "" for r in records],
+            keys=[self._key(record) for record in records],
         )
+
+    def _key(self, record: ItemRecord) -> str:
+        """The name of the work that an item is: the extra field `work`, else what title and artist say, else nothing."""
+        named = (record.extra or {}).get("work")
+        if named:
+            return str(named)
+        return self._work_key(record.title, record.artist) if record.title and record.artist else ""
 
     def _take_in(self) -> None:
         for names in self._names.values():

@@ -14,7 +14,8 @@ SAMPLE, ROUNDS = 40, 8
 """Vectors a cell that k-means learns from, and how often it moves the centers."""
 ASKED, NEAREST = 256, 100
 """Vectors that a new index is asked for, and how many neighbours of each it must find."""
-FIRST_BUDGET = 4096
+FIRST_BUDGET, SPARE = 4096, 16
+"""Vectors that a search looks at, at the least, and cells that it may open beyond twice as many as it should need."""
 _BLOCK = 1 << 14
 
 
@@ -30,19 +31,22 @@ class Cells(NamedTuple):
 
     def search(self, names: Int32, queries: Float32, found: tuple[Int32, Float32]) -> None:
         """Offer the vectors of the nearest cells to the heaps of the queries: those whose row has a name."""
-        near = queries @ self.centers.T
-        most = len(self.centers)
+        near, most = queries @ self.centers.T, len(self.centers)
+        if not most:
+            return
+        budget = max(int(self.budget[0]), 8 * found[0].shape[1])
+        opened = min(most, SPARE + 2 * budget * most // max(1, len(self.rows)))  # cells differ in size
         for q in range(len(queries)):
-            order = np.argsort(-near[q], kind="stable") if most else np.zeros(0, np.int64)
-            budget = max(int(self.budget[0]), 8 * found[0].shape[1])
+            order = np.argpartition(near[q], most - opened)[most - opened :]
+            order = order[np.lexsort((order, -near[q][order]))]
             scan_cells((self.ptr, self.rows, self.vectors), names, order, queries[q], budget, (found[0][q], found[1][q]))
 
 
 def build(vectors: Float32, names: Int32, recall: float, rng: np.random.Generator) -> Cells:
     """Cells over the rows that have a name: spherical k-means on a sample (Dhillon and Modha 2001) into about 4 sqrt(n) cells.
 
-    The index then measures itself: with a sample of its own vectors as queries, the budget is doubled until `recall` of the
-    true 100 nearest are found. An index cannot hold a recall on data it was not measured on; this one is, whatever the encoder.
+    The index then measures itself: it looks at more and more vectors until `recall` of the true 100 nearest are found. No
+    index can promise a recall on data it was not measured on; this one is, whatever the encoder.
     """
     rows = np.flatnonzero(names >= 0).astype(np.int32)
     count = max(1, int(4 * np.sqrt(len(rows))))
@@ -89,24 +93,32 @@ def _unit(rows: Float32) -> Float32:
 
 
 def _calibrated(cells: Cells, names: Int32, wanted: float, rng: np.random.Generator) -> Cells:
-    """The cells with the smallest budget that finds `wanted` of the true neighbours of a sample, and what it finds."""
+    """The cells with the smallest budget that finds `wanted` of the true neighbours, and what it finds.
+
+    Asked as the radio asks: a song of the sample, a neighbour of it, minus another one. Such sums lie between the songs, so
+    they are harder to find for than the songs themselves.
+    """
     n = len(cells.rows)
-    asked = cells.vectors[np.sort(rng.choice(n, min(n, ASKED), replace=False))]
+    own = cells.vectors[np.sort(rng.choice(n, min(n, ASKED), replace=False))]
     k = min(NEAREST, n)
-    truth = lists(*_every(cells, names, asked, k))[0]
+    near = lists(*_every(cells, own, k))[0]
+    second, third = (cells.vectors[near[:, min(place, k - 1)]] for place in (3, 17))
+    asked = np.ascontiguousarray(own + np.float32(0.9) * second - np.float32(0.81) * third)
+    truth = lists(*_every(cells, asked, k))[0]
     budget = FIRST_BUDGET
     while True:
         tried = cells._replace(budget=np.array([budget]))
         found = heaps(len(asked), k)
         tried.search(names, asked, found)
-        hits = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found[0], strict=True))
+        hits = sum(len(np.intersect1d(names[cells.rows[a]], b)) for a, b in zip(truth, found[0], strict=True))
         share = hits / max(1, truth.size)
         if share >= wanted or budget >= n:
             return tried._replace(recall=np.array([share], np.float32))
         budget = min(n, int(budget * 1.4))
 
 
-def _every(cells: Cells, names: Int32, queries: Float32, k: int) -> tuple[Int32, Float32]:
+def _every(cells: Cells, queries: Float32, k: int) -> tuple[Int32, Float32]:
+    """The true neighbours, by their place in the cells."""
     found = heaps(len(queries), k)
-    scan_rows(cells.vectors, names[cells.rows], queries, *found)
+    scan_rows(cells.vectors, np.arange(len(cells.rows), dtype=np.int32), queries, *found)
     return found

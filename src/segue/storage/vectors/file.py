@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -60,6 +61,8 @@ class FileVectors:
     The file is written anew when more than `dead_rows`, and more than half, are nobody's. A damaged row is passed over and
     told by `check`; a torn tail is written over.
     """
+
+    at_once: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -171,7 +174,7 @@ class FileVectors:
             return found
         if seen.cells is not None:
             seen.cells.search(seen.roll.names, queries, found)
-        scan_rows(seen.roll.vectors[seen.indexed :], seen.roll.names[seen.indexed :], queries, *found)
+        scan_rows(seen.roll.table[seen.indexed :], seen.roll.names[seen.indexed :], queries, *found)
         return lists(*found)
 
     def refresh(self) -> None:

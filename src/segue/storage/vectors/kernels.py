@@ -66,7 +66,7 @@ def call_the_roll(items: Int32, sound: Bool, first: int, names: Int32, row_of: I
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _dot(row: Float32, query: Float32) -> Any:
-    """The inner product: equal rows give equal bits, whatever stands beside them."""
+    """The inner product: equal rows give equal bits, whatever stands beside them. Plain indices, or it is not vectorized."""
     score = np.float32(0)
     for f in range(len(query)):
         score += row[f] * query[f]
@@ -75,11 +75,15 @@ def _dot(row: Float32, query: Float32) -> Any:
 
 @njit(cache=True, nogil=True)
 def scan_rows(rows: Float32, names: Int32, queries: Float32, ids: Int32, scores: Float32) -> None:
-    """Offer every row that has a name to the heap of each query, a block of rows after another."""
+    """Offer every row that has a name to the heap of each query, a block of rows after another.
+
+    rows (n, w >= d) contiguous: the vector is the end of a row, so a file whose rows begin otherwise is scanned as it is.
+    """
+    skip = rows.shape[1] - queries.shape[1]
     for first in range(0, len(rows), BLOCK):
         for q in range(len(queries)):
             for row in range(first, min(first + BLOCK, len(rows))):
-                score = _dot(rows[row], queries[q])
+                score = _dot(rows[row][skip:], queries[q])
                 if score >= scores[q, 0] and names[row] >= 0 and worse(scores[q, 0], ids[q, 0], score, names[row]):
                     ids[q, 0], scores[q, 0] = names[row], score
                     sink(ids[q], scores[q], 0, ids.shape[1])

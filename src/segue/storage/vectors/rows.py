@@ -20,7 +20,7 @@ class Roll:
     A row of the file is (2 + d) words of 32 bits: item (or ~item: forgotten), mark, the vector at unit length.
     """
 
-    vectors: Float32  # (rows, d), memory-mapped; the rows of a file lie 2 words apart
+    table: Float32  # (rows, 2 + d), memory-mapped: the vector is the end of a row
     names: Int32  # (rows,) the item of each row, MISSING where the row is nobody's any more
     row_of: Int32  # (items,) the row of each item, MISSING where it has none
     live: int
@@ -30,7 +30,12 @@ class Roll:
     def empty(dimension: int) -> Roll:
         """No rows."""
         nothing = np.zeros(0, np.int32)
-        return Roll(np.zeros((0, dimension), np.float32), nothing, nothing, 0, 0)
+        return Roll(np.zeros((0, 2 + dimension), np.float32), nothing, nothing, 0, 0)
+
+    @property
+    def vectors(self) -> Float32:
+        """(rows, d), memory-mapped."""
+        return self.table[:, 2:]
 
     def get(self, items: Int32) -> Float32:
         """(n, d), a row of NaN for an item without a vector."""
@@ -80,8 +85,7 @@ class RowFile:
         names = np.concatenate((old.names, np.full(end, MISSING, np.int32)))
         row_of = np.concatenate((old.row_of, np.full(width - len(old.row_of), MISSING, np.int32)))
         live = old.live + call_the_roll(items, sound, known, names, row_of)
-        vectors = table[: known + end, 2:].view(np.float32)
-        self.roll = Roll(vectors, names, row_of, live, old.damaged + int((~sound).sum()))
+        self.roll = Roll(table[: known + end].view(np.float32), names, row_of, live, old.damaged + int((~sound).sum()))
 
     def append(self, table: UInt32) -> None:
         """Write rows behind the last sound one, durably; `take_in` must have read everything before."""
