@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 import numpy as np
@@ -90,8 +90,13 @@ ENCODERS: Mapping[str, str] = {
     "denoising": "segue.sound.autoencoder:DenoisingAutoencoder",
     "contrastive": "segue.sound.autoencoder:Contrastive",
     "concatenated": "segue.sound.concatenated:Concatenated",
+    "cues": "segue.sound.baselines:RecordingCues",
+    "mfcc": "segue.sound.baselines:Mfcc",
 }
-"""What turns sound into vectors; `encoder_of` makes one from what is stored."""
+"""What turns sound into vectors, "lda" by default; "cues" and "mfcc" are what it must beat.
+
+`encoder_of` makes one from what is stored.
+"""
 
 
 class NoCounts:
@@ -129,6 +134,11 @@ def _unfitted(manifest: Mapping[str, Any]) -> Any:
     if manifest["name"] != "concatenated":
         return kind()
     return kind([_unfitted(part) for part in manifest["hyperparameters"]["parts"]])
+
+
+def encoder(name: str) -> Callable[..., Any]:
+    """The class of an encoder of sound."""
+    return cast(Callable[..., Any], named(ENCODERS, name, "encoder"))
 
 
 def given_what_it_takes(make: Callable[..., Any], offers: Mapping[str, Any]) -> Callable[..., Any]:

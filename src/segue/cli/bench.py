@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, str] = {
     "topn": "segue.benchmarks.topn",
     "als": "segue.benchmarks.als",
     "topk": "segue.benchmarks.topk",
+    "sound": "segue.benchmarks.sound",
     "serve": "segue.benchmarks.serve",
     "ingest": "segue.benchmarks.ingest",
     "crash": "segue.benchmarks.crash",

@@ -40,6 +40,22 @@ class Scatter:
         self._within += rows.T @ rows
         self._means += len(rows) * np.outer(shifted, shifted)
 
+    def merge(self, other: Scatter) -> None:
+        """Take in the sums of another part of the library."""
+        if other.origin_ is None:
+            return
+        if self.origin_ is None:
+            self.origin_ = other.origin_.copy()
+            self._sum = np.zeros_like(other._sum)
+            self._within, self._means = np.zeros_like(other._within), np.zeros_like(other._means)
+        shift = other.origin_ - self.origin_
+        cross = np.outer(other._sum, shift)
+        self._means += other._means + cross + cross.T + other.patches * np.outer(shift, shift)
+        self._sum += other._sum + other.patches * shift
+        self._within += other._within
+        self.songs += other.songs
+        self.patches += other.patches
+
     def moments(self) -> tuple[Float64, Float64, Float64]:
         """Mean (p,) over patches; covariances within and between songs (p, p), which add up to that of all patches."""
         if self.origin_ is None:

@@ -64,17 +64,27 @@ def expand(spectrogram: Float32) -> Float32:
 @lru_cache(maxsize=1)
 def mel_filters() -> Float32:
     """(WINDOW // 2 + 1, BANDS) float32: triangles between the neighbours' centres, each of unit area over Hz (Slaney 1998)."""
-    edges = _hertz(np.linspace(0.0, _mel(RATE / 2), BANDS + 2))
+    edges = _edges()
     bins = np.linspace(0.0, RATE / 2, WINDOW // 2 + 1)[:, None]
     rising = (bins - edges[:-2]) / np.diff(edges)[:-1]
     falling = (edges[2:] - bins) / np.diff(edges)[1:]
-    triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2.0 / (edges[2:] - edges[:-2])
+    triangles = np.maximum(0.0, np.minimum(rising, falling)) * heights()
     return np.ascontiguousarray(triangles, np.float32)
 
 
 def band_centres() -> NDArray[np.float64]:
     """(BANDS,) the frequency in Hz at which each triangle has its peak."""
-    return _hertz(np.linspace(0.0, _mel(RATE / 2), BANDS + 2))[1:-1]
+    return _edges()[1:-1]
+
+
+def heights() -> NDArray[np.float64]:
+    """(BANDS,) of each triangle at its peak, per Hz: two over its width."""
+    edges = _edges()
+    return 2.0 / (edges[2:] - edges[:-2])
+
+
+def _edges() -> NDArray[np.float64]:
+    return _hertz(np.linspace(0.0, _mel(RATE / 2), BANDS + 2))
 
 
 def _mel(hertz: float) -> float:

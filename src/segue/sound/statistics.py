@@ -1,4 +1,4 @@
-"""What is kept of a spectrogram: about 400 numbers for each 3 s patch, from which encoders learn and relearn."""
+"""What is kept of a spectrogram: 444 numbers for each 3 s patch, from which encoders learn and relearn."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RHYTHMS = 10
 """Ranges of modulation frequency, a third of a decade at most, from RHYTHM_LOW to RHYTHM_HIGH."""
 RHYTHM_LOW, RHYTHM_HIGH = 0.5, 20.0
 """Hz: from two seconds a beat to the roughness of fast notes."""
-STATISTICS = 3 * BANDS + GROUPS * RHYTHMS
-"""Numbers a patch: means, deviations, deviations of the differences, modulation spectrum."""
-STATISTICS_VERSION = 1
+STATISTICS = 3 * BANDS + GROUPS * (RHYTHMS + 3)
+"""Numbers a patch: means, deviations, deviations of the differences, modulation spectrum, spectral contrast."""
+STATISTICS_VERSION = 2
 """Changes with every change of the numbers: what is cached under another version is computed anew."""
 
 
@@ -27,8 +27,10 @@ def patch_statistics(spectrogram: Float32) -> Float32:
     """(patches, STATISTICS) float32 of (frames, BANDS): a row for each 3 s, a rest of less than 3 s left out.
 
     A song shorter than a patch is repeated until it fills one. Columns: the BANDS means over time, the BANDS standard
-    deviations, the BANDS standard deviations of the difference between neighbouring frames, and log10(1 + amplitude) of the
-    modulation of each group of bands in each range of modulation frequency, groups outermost.
+    deviations, the BANDS standard deviations of the difference between neighbouring frames, log10(1 + amplitude) of the
+    modulation of each group of bands in each range of modulation frequency, groups outermost; and the spectral contrast (after
+    Jiang et al. 2002) of each group: how far its peak stands above its mean, its mean above its valley, and the deviation of
+    the former.
     """
     frames = len(spectrogram)
     if frames == 0:
@@ -39,10 +41,13 @@ def patch_statistics(spectrogram: Float32) -> Float32:
     cube = spectrogram[: patches * PATCH].reshape(patches, PATCH, BANDS)
     means = cube.mean(axis=1)
     changes = np.diff(cube, axis=1)
-    groups = cube.reshape(patches, PATCH, GROUPS, BANDS // GROUPS).mean(axis=3)
+    grouped = cube.reshape(patches, PATCH, GROUPS, BANDS // GROUPS)
+    groups = grouped.mean(axis=3)
+    peak, valley = grouped.max(axis=3) - groups, groups - grouped.min(axis=3)
     rhythm = np.abs(np.fft.rfft(groups - groups.mean(axis=1, keepdims=True), axis=1)).astype(np.float32)
     rhythm = np.log10(1 + np.einsum("pmg,mr->pgr", rhythm, _ranges()))
-    columns = (means, cube.std(axis=1), changes.std(axis=1), rhythm.reshape(patches, -1))
+    contrast = (peak.mean(axis=1), valley.mean(axis=1), peak.std(axis=1))
+    columns = (means, cube.std(axis=1), changes.std(axis=1), rhythm.reshape(patches, -1), *contrast)
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
 

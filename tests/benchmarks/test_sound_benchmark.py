@@ -1,0 +1,83 @@
+"""`segue benchmark sound` on generated clips: kinds are found again, the table is checked, figures are all there."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.benchmarks import sound
+from segue.core.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three kinds of tune, four clips of each, of 7 s; and a clip of a kind of its own."""
+    root = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    rows = []
+    for place in range(13):
+        kind = place % 3 if place < 12 else 3
+        t = np.arange(7 * 16_000) / 16_000
+        notes = 220 * 2 ** (rng.integers(0, 12, 14) / 12) * (kind + 1)
+        tune = (
+            np.sign(np.sin(2 * np.pi * np.repeat(notes, 8_000) * t))
+            if kind == 1
+            else np.sin(2 * np.pi * np.repeat(notes, 8_000) * t)
+        )
+        tune *= (1 + np.sin(2 * np.pi * (1 + 2 * kind) * t)) * rng.uniform(0.1, 0.3)
+        tune += 0.002 * rng.standard_normal(len(t))
+        with wave.open(str(root / f"{place}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes((16_000 * np.clip(tune, -1, 1)).astype("<i2").tobytes())
+        rows.append({"clip": f"{place}.wav", "package": f"kind {kind}", "other": str(place)})
+    with (root / "tracks.csv").open("w", newline="") as table:
+        writer = csv.DictWriter(table, ["clip", "package", "other"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def arguments(folder: Path, *more: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    sound.add_arguments(parser)
+    fixed = ["--clips", str(folder), "--tracks", str(folder / "tracks.csv"), "--rounds", "200", "--timed", "2"]
+    return parser.parse_args([*fixed, *more])
+
+
+def test_kinds_find_one_another(folder: Path) -> None:
+    result: dict[str, Any] = sound.run(arguments(folder, "--encoder", "cues"))
+    assert result["queries"] == 12
+    assert (result["clips"], result["labels"]) == (13, 4)
+    assert result["map"] > 0.8
+    assert result["mrr"] > 0.9
+    assert result["precision@5"] <= 0.6  # three others of each kind: no more than 3 of 5
+    assert set(result["encoders"]) == {"random", "cues", "mfcc", "lda", "lda, levelled"}
+    for row in result["encoders"].values():
+        assert row["map"]["low"] <= row["map"]["mean"] <= row["map"]["high"]
+    assert result["gain_of_the_default"]["random"]["map"]["low"] > 0
+    assert result["fit_cpu_s"] >= 0
+    assert result["real_time_factor"] > 1
+
+
+def test_the_same_command_gives_the_same_figures(folder: Path) -> None:
+    one, other = (sound.run(arguments(folder)) for _ in range(2))
+    assert one["gain_of_the_default"] == other["gain_of_the_default"]
+
+
+def test_what_is_missing_is_named(folder: Path) -> None:
+    with pytest.raises(BadInput, match="needs a column 'genre'"):
+        sound.run(arguments(folder, "--label", "genre"))
+    with pytest.raises(BadInput, match="one clip of each"):
+        sound.run(arguments(folder, "--label", "other"))
+    with pytest.raises(BadInput, match="expected the clip 0"):
+        sound.run(arguments(folder, "--clips", str(folder / "nowhere" / "deep")))
+    with pytest.raises(BadInput, match="expected one of"):
+        sound.run(arguments(folder, "--encoder", "magic"))

@@ -1,0 +1,105 @@
+"""The default encoder finds the directions that were planted, and its sums are those of textbooks."""
+
+import numpy as np
+import pytest
+
+from segue.core.errors import BadInput
+from segue.core.types import Float32
+from segue.sound.lda import ClipLda
+from segue.sound.scatter import Scatter
+from segue.sound.spectrogram import BANDS
+from segue.sound.statistics import GROUPS, PATCH, RHYTHMS, STATISTICS, patch_statistics
+
+
+def planted(rng: np.random.Generator, songs: int, p: int = 60) -> tuple[list[Float32], np.ndarray]:
+    """Songs that differ in 3 hidden directions, while their patches differ much more in the others."""
+    hidden = np.linalg.qr(rng.standard_normal((p, p)))[0]
+    spread = np.r_[np.full(3, 0.3), np.full(p - 3, 3.0)]
+    places = np.zeros((songs, p))
+    places[:, :3] = rng.standard_normal((songs, 3)) * 2
+    return [((place + rng.standard_normal((12, p)) * spread) @ hidden.T).astype(np.float32) for place in places], hidden
+
+
+def test_it_finds_the_directions_in_which_songs_differ() -> None:
+    songs, hidden = planted(np.random.default_rng(0), 80)
+    encoder = ClipLda(size=3, shrinkage=0.01, emphasis=0.0).fit(songs, np.random.default_rng(0))
+    learned = np.linalg.qr(np.asarray(encoder.arrays()["projection"], np.float64))[0]
+    assert np.linalg.svd(learned.T @ hidden[:, :3])[1].min() > 0.95
+
+
+def test_patches_of_a_song_vary_by_one_along_each_direction() -> None:
+    songs, _ = planted(np.random.default_rng(1), 60)
+    encoder = ClipLda(size=3, shrinkage=0.0, emphasis=0.0).fit(songs, np.random.default_rng(0))
+    projected = [s @ np.asarray(encoder.arrays()["projection"]) for s in songs]
+    within = np.mean([np.cov(s.T, bias=True) for s in projected], axis=0)
+    np.testing.assert_allclose(within, np.eye(3), atol=2e-2)
+
+
+def test_sums_are_the_covariances_within_and_between() -> None:
+    rng = np.random.default_rng(2)
+    songs = [rng.normal(100, 1, (int(n), 7)).astype(np.float32) + rng.normal(0, 2, 7).astype(np.float32) for n in (3, 1, 5)]
+    scatter = Scatter()
+    for song in songs:
+        scatter.add(song)
+    scatter.add(np.zeros((0, 7), np.float32))
+    mean, within, between = scatter.moments()
+    rows = np.concatenate(songs).astype(np.float64)
+    np.testing.assert_allclose(mean, rows.mean(axis=0))
+    np.testing.assert_allclose(within + between, np.cov(rows.T, bias=True), atol=1e-9)
+    by_hand = sum((s - s.mean(axis=0)).T @ (s - s.mean(axis=0)) for s in (x.astype(np.float64) for x in songs)) / len(rows)
+    np.testing.assert_allclose(within, by_hand, atol=1e-9)
+    assert (scatter.songs, scatter.patches) == (3, 9)
+
+
+def test_halves_of_a_library_add_up_to_the_whole() -> None:
+    songs, _ = planted(np.random.default_rng(3), 20, 9)
+    whole, one, other = Scatter(), Scatter(), Scatter()
+    for place, song in enumerate(songs):
+        whole.add(song)
+        (one if place < 8 else other).add(song)
+    one.merge(other)
+    for a, b in zip(one.moments(), whole.moments(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    one.merge(Scatter())
+    assert (one.songs, one.patches) == (whole.songs, whole.patches)
+    empty = Scatter()
+    empty.merge(whole)
+    np.testing.assert_array_equal(empty.moments()[1], whole.moments()[1])
+
+
+@pytest.mark.parametrize("songs", [[], [np.ones((1, 50), np.float32)] * 5])
+def test_too_little_to_learn_from_is_said(songs: list[Float32]) -> None:
+    with pytest.raises(BadInput, match="expected at least 2 songs"):
+        ClipLda().fit(songs, np.random.default_rng(0))
+
+
+def test_a_small_library_has_fewer_directions_than_asked_for() -> None:
+    songs, _ = planted(np.random.default_rng(4), 3)
+    encoder = ClipLda().fit(songs, np.random.default_rng(0))
+    vectors = np.array([encoder.encode_statistics(s) for s in songs])
+    assert vectors.shape == (3, 32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_statistics_of_a_patch() -> None:
+    rng = np.random.default_rng(5)
+    spectrogram = rng.random((2 * PATCH + 50, BANDS)).astype(np.float32)
+    rows = patch_statistics(spectrogram)
+    assert rows.shape == (2, STATISTICS)
+    patch = spectrogram[PATCH : 2 * PATCH]
+    np.testing.assert_allclose(rows[1, :BANDS], patch.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(rows[1, BANDS : 2 * BANDS], patch.std(axis=0), atol=1e-5)
+    np.testing.assert_allclose(rows[1, 2 * BANDS : 3 * BANDS], np.diff(patch, axis=0).std(axis=0), atol=1e-5)
+    groups = patch.reshape(PATCH, GROUPS, -1)
+    peaks = groups.max(axis=2) - groups.mean(axis=2)
+    np.testing.assert_allclose(rows[1, -GROUPS:], peaks.std(axis=0), atol=1e-5)
+
+
+def test_a_beat_shows_in_its_range_of_the_modulation_spectrum() -> None:
+    def strongest(hertz: float) -> int:
+        beat = 2 + np.sin(2 * np.pi * hertz * np.arange(PATCH) * 256 / 16_000)
+        rows = patch_statistics(np.repeat(beat[:, None], BANDS, axis=1).astype(np.float32))
+        return int(rows[0, 3 * BANDS :][: GROUPS * RHYTHMS].reshape(GROUPS, RHYTHMS)[4].argmax())
+
+    found = [strongest(hertz) for hertz in (0.67, 1.67, 4.0, 10.0)]
+    assert found == sorted(set(found))
