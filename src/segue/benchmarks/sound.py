@@ -19,13 +19,18 @@ from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.evaluation.intervals import Interval, bootstrap, paired
 from segue.evaluation.retrieval import leave_one_out
+from segue.sound.concatenated import Concatenated
 from segue.sound.decode import read
 from segue.sound.encoder import Encoder, Needs
+from segue.sound.importing import read_network
+from segue.sound.lda import ClipLda
 from segue.sound.loudness import levelled
+from segue.sound.network_encoder import Pretrained
 from segue.sound.spectrogram import log_mel
 from segue.sound.statistics import patch_statistics
 
 DEFAULT = "lda"
+BESIDE = "lda beside pretrained"
 K = 5
 
 
@@ -35,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracks", required=True, type=Path, help="CSV with a column `clip`, a path, and the label's column")
     parser.add_argument("--label", default="package", help="the column that says what belongs together; default package")
     parser.add_argument("--encoder", action="append", default=[], metavar="NAME", help="one more encoder to measure")
-    parser.add_argument("--with-pretrained", metavar="FILE", help="measure this network too, alone and beside the default")
+    parser.add_argument(
+        "--with-pretrained", metavar="FILE", help="the musicnn wheel or an ONNX file: alone and beside the default"
+    )
     parser.add_argument("--timed", type=int, default=60, help="how many clips are decoded again, to time them")
     parser.add_argument("--rounds", type=int, default=2_000, help="draws of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the encoders")
@@ -75,9 +82,17 @@ def contenders(more: list[str], pretrained: str | None) -> dict[str, tuple[Calla
     names = dict.fromkeys(["cues", "mfcc", DEFAULT, *more])
     out = {name: (wiring.encoder(name), False) for name in names}
     out[f"{DEFAULT}, levelled"] = (wiring.encoder(DEFAULT), True)
-    if pretrained is not None:
-        raise BadInput("no encoder reads a network yet", "with-pretrained")
-    return out
+    if pretrained is None:
+        return out
+    model, spec = read_network(Path(pretrained))
+
+    def network() -> Encoder:
+        return Pretrained().serve(model, spec)
+
+    return out | {
+        "pretrained": (network, False),
+        BESIDE: (lambda: Concatenated([ClipLda(), network()]), False),
+    }
 
 
 class Clips:

@@ -19,9 +19,9 @@ from segue.sound.scatter import Scatter
 class _Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The hyperparameters as a manifest holds them."""
 
-    size: int
-    shrinkage: float
-    emphasis: float
+    size: int = 32
+    shrinkage: float = 0.5
+    emphasis: float = 0.25
 
 
 class ClipLda(StatisticsEncoder):
