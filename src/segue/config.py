@@ -15,6 +15,7 @@ from segue.core.errors import BadConfig
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Weight = Annotated[float, Meta(ge=0.0)]
+Numbered = Annotated[str, Meta(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Count = Annotated[int, Meta(ge=1)]
 Size = Annotated[int, Meta(ge=0)]
 Length = Annotated[str, Meta(pattern=r"^[1-9]\d*[hdw]$")]
@@ -78,6 +79,14 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: Count = 5  # models kept on disk; the ones that aliases point at are always kept
 
 
+class Botify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[botify]: the routes of the public course simulator, POST /next/{user} and POST /last/{user}."""
+
+    enabled: bool = False
+    item: Numbered = "{}"  # the external id of track N, {} is the number
+    user: Numbered = "{}"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. [regions] maps a region's name to its minutes east of UTC (0 where it is not named)."""
 
@@ -86,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     radio: Radio = Radio()
     state: State = State()
     training: Training = Training()
+    botify: Botify = Botify()
     regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
 
 

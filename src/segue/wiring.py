@@ -453,6 +453,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         counters=counters,
         keys=api_keys,
         quality=partial(quality, home),
+        botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
     )
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, openapi, pages, quality
+from segue.web import api, botify, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -79,10 +79,13 @@ def create(service: Service) -> Starlette:
     """The ASGI application of one service."""
     handlers: dict[Any, Any] = {SegueError: on_error, Exception: on_error, 404: on_error, 405: on_error, 413: on_error}
     # ids may hold slashes: an id takes what it can, so the longer paths, which end in a word of ours, are tried first
-    deepest = sorted(ROUTES, key=lambda route: -route[1].count("/"))
+    served = ROUTES if service.botify is None else (*ROUTES, *botify.ROUTES)
+    deepest = sorted(served, key=lambda route: -route[1].count("/"))
     routes = [Route(path.replace("{id}", "{id:path}"), call, methods=[method]) for method, path, call in deepest]
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.service = service
+    if service.botify is not None:
+        app.state.botify = botify.Tracks(*service.botify)
     app.add_middleware(Gate, counters=service.counters, keys=service.keys)
     return app
 

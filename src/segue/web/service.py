@@ -42,6 +42,7 @@ class Service:
     counters: Counters
     keys: frozenset[str] = frozenset()
     quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
+    botify: tuple[str, str] | None = None  # names of items and users for the botify protocol; None = not served
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:
