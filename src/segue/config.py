@@ -76,6 +76,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Count = 8
     top_k: Count = 100
     threads: Size = 0  # 0 = all cores
+    rankers: tuple[Literal["logistic", "boosting", "forest", "deep"], ...] = ("logistic", "boosting")
     keep: Count = 5  # models kept on disk; the ones that aliases point at are always kept
 
 

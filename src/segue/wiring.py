@@ -484,7 +484,7 @@ def questions(home: Home) -> dict[str, Any]:
 
 def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
     """What the night trains."""
-    plain, learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", "logistic"))
+    plain, *learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", *home.settings.training.rankers))
     if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
         return nightly.Recipe(home.factories(live=False, **more), home.fusion(), groups=home.groups())
     return nightly.Recipe(home.factories(live=False, **more), plain, learned, groups=home.groups())

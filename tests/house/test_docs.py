@@ -58,7 +58,7 @@ def test_the_configuration_page_names_every_setting_with_its_default() -> None:
         assert shown[section].keys() == settings.keys(), f"[{section}]"
         for key, value in settings.items():
             if value is not None:
-                assert shown[section][key] == value, f"{section}.{key}"
+                assert shown[section][key] == (list(value) if isinstance(value, tuple) else value), f"{section}.{key}"
 
 
 def test_links_between_docs_lead_somewhere() -> None:

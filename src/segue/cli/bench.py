@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, str] = {
     "loop": "segue.benchmarks.loop",
     "neighbours": "segue.benchmarks.neighbours",
     "duplicates": "segue.benchmarks.duplicates",
+    "rank": "segue.benchmarks.rank",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from segue.core.stages import Ranker
 from segue.core.types import Arrays, History, Int32, Query, Scored
 from segue.evaluation.intervals import paired
 from segue.training.dataset import Held
-from segue.training.learning import Past, examples, explain, judge_calibration, learnable
+from segue.training.learning import LearnedRanker, Past, examples, explain, judge_calibration, learnable
 from segue.training.measure import Answers, Judged, Rows, Values, heads, judge, rank_all
 from segue.training.recipe import Night
 from segue.training.replay import Tasks, days_ahead, eligible, next_play
@@ -70,6 +70,7 @@ class Choice:
     ranker: Ranker
     reason: str
     learned: Arrays | None = None  # what it learned, None for one that learns nothing
+    fitted: dict[str, Ranker] = field(default_factory=dict)  # every ranker that learned on the cut, by name
     facts: dict[str, object] = field(default_factory=dict)  # for the manifest: examples, calibration, coefficients
 
 
@@ -81,14 +82,21 @@ def deciding(k: int) -> tuple[str, ...]:
 def plan(night: Night, history: History, held: Held, cut: int) -> Exam:
     """Tasks of a seeded sample of users; where a ranker is to learn, other users are its lessons."""
     users = night.rng("test users").permutation(eligible(held, history))
-    lessons = 0 if night.recipe.learned is None else min(night.settings.lesson_users, len(users) // 2)
+    lessons = 0 if not night.recipe.learners else min(night.settings.lesson_users, len(users) // 2)
     wanted = min(night.settings.test_users, len(users) - lessons)
     testing, teaching = np.sort(users[:wanted]), np.sort(users[wanted : wanted + lessons])
     k = night.settings.k
     rng = night.rng("moments")
     days, moments = days_ahead(history, held, testing, cut, k), next_play(history, held, testing, k, rng)
     taught = [days_ahead(history, held, teaching, cut, k), next_play(history, held, teaching, k, rng)]
-    return Exam(days, moments, Tasks.joined(taught))
+    return Exam(days, moments, by_user(Tasks.joined(taught)))
+
+
+def by_user(tasks: Tasks) -> Tasks:
+    """The tasks of one listener together, so that a ranker which holds back the last of them holds back other listeners."""
+    order = np.argsort([query.user for query in tasks.queries], kind="stable").tolist()
+    ptr = tasks.ptr.tolist()
+    return Tasks.of([tasks.queries[i] for i in order], [tasks.relevant[ptr[i] : ptr[i + 1]] for i in order])
 
 
 def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker: Ranker, rows: Rows) -> Judged:
@@ -103,32 +111,47 @@ def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker
 
 
 def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judged: dict[str, Judged], past: Past) -> Choice:
-    """Fit the learned ranker, if there is one, and let it take over if it is good enough on users it has not seen.
+    """Fit the learned rankers, if there are any, and let the best of the good enough take over, on users it has not seen.
 
     Good enough: better than the plain ranker in the mean of the relative gains over the deciding metrics, and no single
     source beats it, which is to be better in that mean, and on one of the metrics beyond noise. (One source may be best at
-    the days and another at the next song: the radio needs both.) Its figures are added to `judged` in any case.
+    the days and another at the next song: the radio needs both.) The figures of all are added to `judged` in any case.
     """
     plain: Ranker = night.recipe.ranker()
-    if night.recipe.learned is None:
+    learners = [factory() for factory in night.recipe.learners]
+    if not learners:
         return Choice(plain, f"{plain.name} is the only ranker of the recipe")
     got = examples(past, exam.parts(answers)[2], exam.lessons, night.rng("examples"))
-    ranker = night.recipe.learned()
     if not learnable(got, night.settings.least_examples):
-        return Choice(plain, f"{plain.name}: too few plays of offered songs for {ranker.name} to learn from")
-    ranker.fit_rows(got.rows, got.listened, got.weights, got.played)
-    judged[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
-    facts: dict[str, object] = {
-        "examples": len(got.listened),
-        "listened": int(got.listened.sum()),
-        "played": int(got.played.sum()),
-        "calibration": asdict(judge_calibration(past, exam.parts(answers)[1], exam.moments, ranker)),
-        "features": list(past.features.names),
-        "coefficients": explain(ranker, past.features.names),
-    }
-    values = {name: one.values for name, one in judged.items()}
-    good, reason = good_enough(values, (ranker.name, plain.name), list(answers), night.settings.k)
-    return Choice(ranker, reason, ranker.arrays(), facts) if good else Choice(plain, reason, None, facts)
+        names = ", ".join(ranker.name for ranker in learners)
+        return Choice(plain, f"{plain.name}: too few plays of offered songs for {names} to learn from")
+    best, reasons, reached = None, [], 0.0
+    facts: dict[str, object] = {}
+    for ranker in learners:
+        with night.meter.phase(f"ranker {ranker.name}"):
+            got.teach(ranker)
+            judged[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
+            facts[ranker.name] = {
+                "calibration": asdict(judge_calibration(past, exam.parts(answers)[1], exam.moments, ranker)),
+                "coefficients": explain(ranker, past.features.names),
+            }
+        values = {name: one.values for name, one in judged.items()}
+        good, reason = good_enough(values, (ranker.name, plain.name), list(answers), night.settings.k)
+        reasons.append(reason)
+        gained = gain(values[f"radio by {ranker.name}"], values[f"radio by {plain.name}"], night.settings.k)
+        if good and gained > reached:
+            best, reached = ranker, gained
+    fitted: dict[str, Ranker] = {ranker.name: ranker for ranker in learners}
+    chosen = _chosen(best or plain, best, reasons, facts | got.describe() | {"features": list(past.features.names)})
+    return replace(chosen, fitted=fitted)
+
+
+def _chosen(ranker: Ranker, learned: LearnedRanker | None, reasons: list[str], facts: dict[str, object]) -> Choice:
+    """The choice and what was said of each; calibration and coefficients of the one that serves stand in front."""
+    told = facts.get(ranker.name)
+    front: dict[str, object] = told if isinstance(told, dict) else {}
+    own = sorted(reasons, key=lambda reason: not reason.startswith(f"{ranker.name}: "))
+    return Choice(ranker, "; ".join(own), learned.arrays() if learned is not None else None, facts=front | facts)
 
 
 def good_enough(values: Mapping[str, Values], rankers: tuple[str, str], sources: list[str], k: int) -> tuple[bool, str]:

@@ -107,6 +107,6 @@ def _ask(night: Night, bundle: Bundle, before: History, exam: Exam) -> dict[str,
 
 def _radio(night: Night, bundle: Bundle, recipe: Recipe, before: History, exam: Exam, answers: dict[str, Answers]) -> Judged:
     """The union of the sources as the bundle's own ranker orders it."""
-    known = {factory().name: factory for factory in (recipe.ranker, recipe.learned) if factory is not None}
+    known = recipe.rankers()
     past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"])
     return judge_radio(night, exam, answers, ranker_of(bundle, known), past.rows)

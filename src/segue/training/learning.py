@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from segue.core.evidence import union
 from segue.core.stages import Ranker
-from segue.core.types import Arrays, Bool, Candidates, Float32, History, Int32, Items, Query
+from segue.core.types import MISSING, Arrays, Bool, Candidates, Float32, History, Int32, Items, Query, Sparse
 from segue.evaluation.calibration import Calibration, calibration
 from segue.features.compute import Features, Memory
 from segue.training.dataset import mapped
@@ -23,6 +24,8 @@ from segue.training.replay import Tasks
 
 AHEAD = 10
 """Rows after a moment that count as its outcome, within its session."""
+HISTORY = 20
+"""Songs wanted last whose ids go along with an example."""
 WEAK = 50
 """Candidates nobody played that a query adds as weak negatives."""
 HALF_LIFE_S = 14 * 86_400.0
@@ -134,6 +137,24 @@ class Examples:
     listened: Bool
     weights: Float32
     played: Bool
+    sparse: Sparse | None = None  # the ids behind the rows
+
+    def teach(self, ranker: LearnedRanker) -> None:
+        """Fit a ranker; one that learns vectors of ids is given them."""
+        given = (self.rows, self.listened, self.weights, self.played)
+        if self.sparse is not None and "sparse" in inspect.signature(ranker.fit_rows).parameters:
+            fit: Any = ranker.fit_rows
+            fit(*given, self.sparse)
+        else:
+            ranker.fit_rows(*given)
+
+    def describe(self) -> dict[str, object]:
+        """How many there are."""
+        return {
+            "examples": len(self.listened),
+            "listened": int(self.listened.sum()),
+            "played": int(self.played.sum()),
+        }
 
 
 def examples(past: Past, answers: Mapping[str, Answers], tasks: Tasks, rng: np.random.Generator) -> Examples:
@@ -142,7 +163,7 @@ def examples(past: Past, answers: Mapping[str, Answers], tasks: Tasks, rng: np.r
     Only candidates count: a song that no source offered cannot be ranked, and to learn from it would teach the ranker
     that silence of all sources is a good sign. Every example weighs 1.
     """
-    rows, listened, played = [], [], []
+    rows, listened, played, ids = [], [], [], []
     names = list(answers)
     for place, query in enumerate(tasks.queries):
         pool = union(names, [answers[name][place] for name in names])
@@ -157,12 +178,23 @@ def examples(past: Past, answers: Mapping[str, Answers], tasks: Tasks, rng: np.r
         rows.append(past.rows(query, pool)[chosen])
         listened.append(mine[chosen] & (thought > 0))
         played.append(mine[chosen] & (thought != 0))
+        ids.append(_ids(query, pool.items[chosen]))
     if not rows:
         width = len(past.features.names)
         none = np.zeros(0, np.bool_)
         return Examples(np.zeros((0, width), np.float32), none, np.zeros(0, np.float32), none)
     table = np.concatenate(rows)
-    return Examples(table, np.concatenate(listened), np.ones(len(table), np.float32), np.concatenate(played))
+    sparse = Sparse(*(np.concatenate([getattr(one, name) for one in ids]) for name in ("user", "item", "history", "terms")))
+    return Examples(table, np.concatenate(listened), np.ones(len(table), np.float32), np.concatenate(played), sparse)
+
+
+def _ids(query: Query, items: Int32) -> Sparse:
+    """The ids behind the candidates of a query: the songs wanted last, and the tags asked for."""
+    n = len(items)
+    history, terms = np.full(HISTORY, MISSING, np.int32), np.full(1, MISSING, np.int32)
+    wanted = query.recent.items[query.recent.signal > 0][:HISTORY]
+    history[: len(wanted)] = wanted
+    return Sparse(np.full(n, query.user, np.int32), items, np.tile(history, (n, 1)), np.tile(terms, (n, 1)))
 
 
 def learnable(got: Examples, least: int) -> bool:

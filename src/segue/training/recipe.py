@@ -21,7 +21,8 @@ DAY_MS = 86_400_000
 class Recipe:
     """What the night trains: a factory for each source (its class, or a partial of it), and the ranker that joins them.
 
-    `learned` is a ranker to be fitted as well (learning.LearnedRanker); it takes over only where it proves itself.
+    `learned` are rankers to be fitted as well (learning.LearnedRanker), one or several; the best of those that prove themselves
+    takes over.
     `live` names sources that answer from the online state. That state knows the held-out days, so on the cut the most
     played songs before it stand in for them; they are fitted on everything like the others.
     `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
@@ -29,9 +30,20 @@ class Recipe:
 
     sources: Mapping[str, Factory]
     ranker: Factory
-    learned: Factory | None = None
+    learned: Factory | Sequence[Factory] | None = None
     live: frozenset[str] = frozenset({"popular"})
     groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
+
+    @property
+    def learners(self) -> tuple[Factory, ...]:
+        """The rankers to be fitted, in the order in which ties are broken."""
+        if self.learned is None:
+            return ()
+        return (self.learned,) if callable(self.learned) else tuple(self.learned)
+
+    def rankers(self) -> dict[str, Factory]:
+        """Every ranker of the recipe by its name."""
+        return {factory().name: factory for factory in (self.ranker, *self.learners)}
 
 
 @dataclass(frozen=True)

@@ -156,10 +156,10 @@ class _Match:
 
     def _ranker(self) -> Ranker:
         """The champion's own; refitted, ours of the same name, since its own has learned from the days of the test."""
-        if self.opponent == "refit" and self.champion.manifest["ranker"] == self.choice.ranker.name:
-            return self.choice.ranker
+        if self.opponent == "refit" and self.champion.manifest["ranker"] in self.choice.fitted:
+            return self.choice.fitted[self.champion.manifest["ranker"]]
         recipe = self.night.recipe
-        known = {factory().name: factory for factory in (recipe.ranker, recipe.learned) if factory is not None}
+        known = recipe.rankers()
         if self.opponent == "as it is" and self.champion.manifest["ranker"] in known:
             return ranker_of(self.champion, known)
         plain: Ranker = recipe.ranker()
