@@ -91,7 +91,7 @@ def contenders(more: list[str], pretrained: str | None) -> dict[str, tuple[Calla
 
     return out | {
         "pretrained": (network, False),
-        BESIDE: (lambda: Concatenated([ClipLda(), network()]), False),
+        BESIDE: (lambda: Concatenated([ClipLda(shrinkage=0.1, emphasis=0.0), network()]), False),
     }
 
 

@@ -25,13 +25,14 @@ class Pooling:
     """How the rows of the patches of a song become its vector.
 
     "lda" learns the directions in which patches of a recording agree and recordings differ, as the default encoder does on its
-    statistics: ClipLda(size, shrinkage). "mean" centres and scales the rows by those of the library. `songs` bounds how many
-    songs of the library are read for it, from the start.
+    statistics: ClipLda(size, shrinkage, emphasis). "mean" centres and scales the rows by those of the library. `songs` bounds
+    how many songs of the library are read for it, from the start.
     """
 
     head: Head = "lda"
     size: int = 32
     shrinkage: float = 0.1
+    emphasis: float = 0.0
     songs: int = 5_000
 
 
@@ -87,7 +88,7 @@ class NetworkEncoder:
                 self.progress(done + 1, None)
         self.lda_ = self.centre_ = self.scale_ = None
         if self.pooling.head == "lda":
-            self.lda_ = ClipLda(size=self.pooling.size, shrinkage=self.pooling.shrinkage).fit_scatter(scatter)
+            self.lda_ = self._discriminant().fit_scatter(scatter)
             return self
         if scatter.songs < 2:
             raise BadInput(f"expected at least 2 songs to learn how songs sound, found {scatter.songs}")
@@ -119,8 +120,9 @@ class NetworkEncoder:
         self.serve(np.asarray(arrays["onnx"], np.uint8).tobytes(), msgspec.convert(manifest["network"], NetworkSpec))
         self.lda_ = self.centre_ = self.scale_ = None
         if "projection" in arrays:
-            facts = {"hyperparameters": {"size": self.pooling.size, "shrinkage": self.pooling.shrinkage}}
-            self.lda_ = ClipLda().load(arrays, facts)
+            lda = self._discriminant()
+            facts = {"hyperparameters": {"size": lda.size, "shrinkage": lda.shrinkage, "emphasis": lda.emphasis}}
+            self.lda_ = lda.load(arrays, facts)
         elif "centre" in arrays:
             self.centre_, self.scale_ = (np.asarray(arrays[key], np.float32) for key in ("centre", "scale"))
         return self
@@ -129,6 +131,9 @@ class NetworkEncoder:
         """Name, version, input, hyperparameters, and the network's own small manifest."""
         chosen = msgspec.to_builtins(self.pooling) | self._given()
         return describe(self, chosen, network=msgspec.to_builtins(self._network().spec))  # type: ignore[arg-type]
+
+    def _discriminant(self) -> ClipLda:
+        return ClipLda(size=self.pooling.size, shrinkage=self.pooling.shrinkage, emphasis=self.pooling.emphasis)
 
     def _given(self) -> dict[str, object]:
         """More hyperparameters, of a network that is trained here."""
