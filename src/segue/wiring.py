@@ -293,6 +293,9 @@ class Home:
     def model(self) -> Model:
         """The champion, live counts beneath it; before the first night its sources have nothing to say."""
         bundle, ranker = self._bundle()
+        return self._model_of(bundle, ranker)
+
+    def _model_of(self, bundle: Bundle | None, ranker: Ranker) -> Model:
         sources = [self._source(name, factory, bundle) for name, factory in self.factories(live=True).items()]
         blend = named(RANKERS, "blend", "ranker")
         newcomers: Ranker = blend(here=NEWCOMERS, away=NEWCOMERS)
@@ -484,12 +487,40 @@ def questions(home: Home) -> dict[str, Any]:
 
 def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
     """What the night trains."""
-    plain, *learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", *home.settings.training.rankers))
+    sources, asks = home.factories(live=False, **more), partial(rehearse, home)
     if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
-        return nightly.Recipe(home.factories(live=False, **more), home.fusion(), groups=home.groups())
-    return nightly.Recipe(home.factories(live=False, **more), plain, learned, groups=home.groups())
+        return nightly.Recipe(sources, home.fusion(), groups=home.groups(), rehearse=asks)
+    plain, *learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", *home.settings.training.rankers))
+    return nightly.Recipe(sources, plain, learned, groups=home.groups(), rehearse=asks)
 
 
+def rehearse(home: Home, bundle: Bundle) -> str:
+    """Ask a finished model as serving would, for a newcomer and for listeners with a past; what is wrong, "" nothing."""
+    factories, now = home.factories(live=True), time.time_ns() // 1_000_000
+    asked = answered = 0
+    recommender = None
+    try:
+        for name in bundle.arrays.keys() & factories.keys():
+            bundle.revive(name, factories[name])
+        model = home._model_of(bundle, ranker_of(bundle, home.rankers()))
+        recommender = home.recommender()
+        maker = home.maker()
+        some = np.linspace(0, len(home.catalogue.users) - 1, min(len(home.catalogue.users), REHEARSED)).astype(np.int32)
+        for user in ("", *home.catalogue.users.all(some)):
+            query, _ = maker.make(RecommendIn(user=user, discovery=0.5), now, now)
+            exposure = recommender.try_out(query, model)
+            asked += len(query.recent) > 0
+            answered += len(query.recent) > 0 and exposure is not None and len(exposure.slate.items) > 0
+    except Exception as error:  # whatever serving would have met
+        return f"{type(error).__name__}: {error}"
+    finally:
+        if recommender is not None:
+            recommender.close()
+    return f"none of {asked} listeners with a past gets a song" if asked and not answered else ""
+
+
+REHEARSED = 50
+"""Listeners that a finished model must answer before it may serve."""
 JUDGED, LATEST = "judged", "latest"
 """Under which name and alias the latest judgement of days after training is stored."""
 

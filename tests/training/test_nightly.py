@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLo
 from segue.core.errors import NotReady
 from segue.storage.artifacts.folder import FolderArtifacts
 from segue.training.nightly import Recipe, Settings, run_night
-from segue.training.registry import Registry
+from segue.training.registry import Bundle, Registry
 from segue.training.report import NightReport
 
 END = T0 + DAYS * DAY_MS
@@ -190,3 +191,20 @@ def test_a_weak_test_does_not_let_a_model_of_little_data_take_over() -> None:
     assert not promoted
     assert "--force" in why
     assert verdict("same recipe", [], least_users=50, force=True, rows=(10, 100))[0] is True
+
+
+def test_a_finished_model_that_fails_its_rehearsal_serves_nobody_even_by_force(tmp_path: Path) -> None:
+    first = night(tmp_path)
+    asked: list[str] = []
+
+    def refuse(bundle: Bundle) -> str:
+        asked.append(bundle.version)
+        return "ring: on fire"
+
+    report = night(tmp_path, replace(GOOD, rehearse=refuse), days=DAYS - 1, force=True)
+    assert not report.promoted
+    assert report.reason == "the finished model failed its rehearsal: ring: on fire"
+    assert asked == [report.version], "the stored model is asked, not one of the cut"
+    registry = Registry(FolderArtifacts(tmp_path))
+    assert registry.version() == first.version
+    assert registry.version("challenger") == report.version

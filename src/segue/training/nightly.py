@@ -65,6 +65,10 @@ def run_night(
             force=settings.force,
             rows=(data["rows"], theirs),
         )
+        with meter.phase("rehearsal"):
+            trouble = recipe.rehearse(registry.open(version))
+        if trouble:  # not even by force: a model that cannot answer serves nobody
+            promoted, reason = False, f"the finished model failed its rehearsal: {trouble}"
         with meter.phase("promote"):
             (registry.promote if promoted else registry.challenge)(version)
     return NightReport(

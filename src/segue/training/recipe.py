@@ -25,6 +25,8 @@ class Recipe:
     takes over.
     `live` names sources that answer from the online state. That state knows the held-out days, so on the cut the most
     played songs before it stand in for them; they are fitted on everything like the others.
+    `rehearse` puts questions to the finished model, as serving would, and says what is wrong with its answers, "" nothing:
+    the match was played by models of the cut, and what serves is another fit, stored and read back.
     `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
     """
 
@@ -33,6 +35,7 @@ class Recipe:
     learned: Factory | Sequence[Factory] | None = None
     live: frozenset[str] = frozenset({"popular"})
     groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
+    rehearse: Callable[[Bundle], str] = lambda bundle: ""
 
     @property
     def learners(self) -> tuple[Factory, ...]:
