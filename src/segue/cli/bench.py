@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, str] = {
     "neighbours": "segue.benchmarks.neighbours",
     "duplicates": "segue.benchmarks.duplicates",
     "rank": "segue.benchmarks.rank",
+    "rank-cost": "segue.benchmarks.rank_cost",
 }
 
 

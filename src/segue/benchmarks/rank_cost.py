@@ -1,0 +1,77 @@
+"""What ranking costs: CPU milliseconds of features and of each ranker for some hundred candidates of generated sources."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from segue.core.types import Candidates, Items, Query, Recent
+from segue.features.compute import Features, Memory
+from segue.ranking.boosting import Boosting
+from segue.ranking.forest import Forest
+from segue.ranking.logistic import Logistic
+
+SOURCES = ("als", "artist", "cooccurrence", "fresh", "popular", "session_knn", "user_knn")
+EXAMPLES = 20_000
+SONGS, NOW = 100_000, 1_700_000_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `segue benchmark rank-cost`."""
+    parser.add_argument("--candidates", default="75,500", help="how many a request has, some sizes")
+    parser.add_argument("--repeats", type=int, default=200, help="requests of each size")
+    parser.add_argument("--trees", type=int, default=200, help="trees of boosting")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Fit on generated examples, then rank; median CPU milliseconds a request, one thread."""
+    rng = np.random.default_rng(0)
+    facts = replace(Items.bare(SONGS), artist=rng.integers(0, 5000, SONGS).astype(np.int32))
+    features = Features(SOURCES)
+    rows = np.concatenate([features.rows(*request(rng, 500, facts)) for _ in range(EXAMPLES // 500)])
+    logit = rows[:, 0] + rows[:, 1] * rows[:, 2] + rng.normal(0, 0.5, len(rows))
+    truth = logit > np.median(logit)
+    given = rows, truth, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_)
+    # a small rate and long patience: about the full number of trees is what is measured
+    rankers: list[Any] = [Logistic(), Boosting(epochs=args.trees, patience=args.trees, learning_rate=0.01), Forest()]
+    for ranker in rankers:
+        ranker.fit_rows(*given)
+    out: dict[str, object] = {"features": len(features.names), "trees": len(rankers[1].trees_.depths)}
+    for n in (int(size) for size in args.candidates.split(",")):
+        query, candidates, _, memory = request(rng, n, facts)
+        asked = features.rows(query, candidates, facts, memory)
+        cost = {"features_ms": spent(lambda: features.rows(query, candidates, facts, memory), args.repeats)}  # noqa: B023
+        for ranker in rankers:
+            cost[f"{ranker.name}_ms"] = spent(lambda: ranker.score(query, candidates, asked), args.repeats)  # noqa: B023
+        out[f"{n} candidates"] = cost
+    return out
+
+
+def request(rng: np.random.Generator, n: int, facts: Items) -> tuple[Query, Candidates, Items, Memory]:
+    """A query of a listener with 64 recent plays, n candidates of which a source offers a quarter, and what is remembered."""
+    items = np.sort(rng.choice(SONGS, n, replace=False)).astype(np.int32)
+    evidence = rng.normal(size=(n, len(SOURCES))).astype(np.float32)
+    evidence[rng.random(evidence.shape) > 0.25] = np.nan
+    at = NOW - 60_000 * np.arange(1, 65, dtype=np.int64)
+    signal = rng.integers(-1, 2, 64).astype(np.float32)
+    played = rng.choice(SONGS, 64).astype(np.int32)
+    recent = Recent(played, signal, np.ones(64, np.float32), at, np.arange(64) < 8)
+    times = rng.integers(0, 3, n).astype(np.uint16)
+    popularity = rng.random((n, 2)).astype(np.float32)
+    memory = Memory(times, np.where(times > 0, NOW - 86_400_000, 0).astype(np.int64), popularity)
+    return Query(1, 0, NOW, recent=recent), Candidates(items, evidence, SOURCES), facts, memory
+
+
+def spent(work: Callable[[], object], repeats: int) -> float:
+    """Median CPU milliseconds of a call."""
+    found = []
+    for _ in range(repeats):
+        began = time.thread_time()
+        work()
+        found.append(time.thread_time() - began)
+    return round(float(np.median(found)) * 1000, 3)
