@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -67,6 +67,10 @@ SOURCES: Mapping[str, str] = {
     "fresh": "segue.candidates.fresh:Fresh",
     "session_knn": "segue.candidates.session_knn:SessionKnn",
     "user_knn": "segue.candidates.user_knn:UserKnn",
+    "item_knn": "segue.candidates.item_knn:ItemKnn",
+    "graph_filter": "segue.candidates.graph_filter:GraphFilter",
+    "ease": "segue.candidates.ease:Ease",
+    "sparse_ease": "segue.candidates.sparse_ease:SparseEase",
     "sound": "segue.candidates.sound:Sound",
     "session_factors": "segue.candidates.session_factors:SessionFactors",
 }
@@ -74,6 +78,16 @@ SOURCES: Mapping[str, str] = {
 
 OPTIONAL = frozenset({"session_factors"})
 """Sources that are neither trained nor asked unless [radio] sources names them."""
+ELECTIVE = frozenset({"item_knn", "graph_filter", "ease", "sparse_ease"})
+"""Sources that serve only where the night has shown that the radio is better with them (training.election)."""
+DISPENSABLE = frozenset({"session_knn", "user_knn"})
+"""Sources that serve unless the night has shown that the radio is no better with them."""
+UNTRAINED = frozenset({"popular", "sound"})
+"""Sources that may speak before a night: of live counts, and of sound. Others are asked only where the champion holds them."""
+EASE_UP_TO = 5_000
+"""Songs up to which `ease` is solved as a whole; above it `sparse_ease` takes its place at less than a tenth of the cost."""
+ELECTIVE_UP_TO = 20_000_000
+"""Events in the log up to which elective sources are tried unasked: all pairs of all listeners cost beyond it."""
 
 RANKERS: Mapping[str, str] = {
     "blend": "segue.ranking.blend:Blend",
@@ -264,9 +278,23 @@ class Home:
         offers |= more
         offers |= {"state": self.state, "facts": self.facts} if live else {"state": NoCounts(), "bands": self.bands}
         offers["vectors"] = self.vectors
-        wanted = [name for name in SOURCES if name not in OPTIONAL or name in self.settings.radio.sources]
-        names = [name for name in wanted if live or name != "sound" or len(self.vectors)]  # no night for what cannot speak
+        known = [name for name in SOURCES if name not in OPTIONAL or name in self.settings.radio.sources]
+        names = known if live else self._trained(known)
         return {name: given_what_it_takes(named(SOURCES, name, "source"), offers) for name in names}
+
+    def _trained(self, known: Sequence[str]) -> list[str]:
+        """Of the known sources those that a night trains: the named ones, less those that cannot speak or cost much here."""
+        wanted = self.settings.training.sources
+        for name in wanted:
+            named(SOURCES, name, "training.sources")
+        useless = {"sparse_ease" if len(self.catalogue.items) <= EASE_UP_TO else "ease"}
+        if not len(self.vectors):
+            useless.add("sound")
+        if not wanted and (self.log.last > ELECTIVE_UP_TO or self.settings.radio.weights):
+            useless |= ELECTIVE
+        elif not wanted and len(self.catalogue.items) > EASE_UP_TO:
+            useless |= {"item_knn", "graph_filter"}
+        return [name for name in known if name not in useless and (not wanted or name in wanted)]
 
     def bands(self) -> NDArray[np.int8]:
         """The age band of every user, MISSING unknown."""
@@ -296,7 +324,11 @@ class Home:
         return self._model_of(bundle, ranker)
 
     def _model_of(self, bundle: Bundle | None, ranker: Ranker) -> Model:
-        sources = [self._source(name, factory, bundle) for name, factory in self.factories(live=True).items()]
+        sources = [
+            self._source(name, factory, bundle)
+            for name, factory in self.factories(live=True).items()
+            if name in UNTRAINED or (name not in ELECTIVE if bundle is None else name in bundle.arrays)
+        ]
         blend = named(RANKERS, "blend", "ranker")
         newcomers: Ranker = blend(here=NEWCOMERS, away=NEWCOMERS)
         if bundle is None:
@@ -491,7 +523,8 @@ def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
     if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
         return nightly.Recipe(sources, home.fusion(), groups=home.groups(), rehearse=asks)
     plain, *learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", *home.settings.training.rankers))
-    return nightly.Recipe(sources, plain, learned, groups=home.groups(), rehearse=asks)
+    roles = {"elective": ELECTIVE, "dispensable": DISPENSABLE}
+    return nightly.Recipe(sources, plain, learned, **roles, groups=home.groups(), rehearse=asks)
 
 
 def rehearse(home: Home, bundle: Bundle) -> str:

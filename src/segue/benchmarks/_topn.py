@@ -41,14 +41,15 @@ class Split:
 
 def read(train: str, test: str) -> Split:
     """Parquet files with user (or user_id), item (or item_id) and perhaps value; a pair that stands twice counts once."""
-    columns = [_columns(path) for path in (train, test)]
-    users, items = (np.unique(np.concatenate([part[k] for part in columns])) for k in (0, 1))
+    parts_read = [columns(path) for path in (train, test)]
+    users, items = (np.unique(np.concatenate([part[k] for part in parts_read])) for k in (0, 1))
     shape = (len(users), len(items))
-    parts = [_matrix(np.searchsorted(users, u), np.searchsorted(items, i), v, shape) for u, i, v in columns]
+    parts = [_matrix(np.searchsorted(users, u), np.searchsorted(items, i), v, shape) for u, i, v in parts_read]
     return Split(parts[0][0], parts[1][0], parts[0][1])
 
 
-def _columns(path: str) -> tuple[NDArray[Any], NDArray[Any], Float32]:
+def columns(path: str, value_column: str = "value") -> tuple[NDArray[Any], NDArray[Any], Float32]:
+    """Users, items and values of a file; 1 for each where it has no such column. BadInput names what is missing."""
     table = pq.read_table(path)
     out = []
     for column in ("user", "item"):
@@ -56,7 +57,7 @@ def _columns(path: str) -> tuple[NDArray[Any], NDArray[Any], Float32]:
         if name is None:
             raise BadInput(f"{path} needs a column {column!r}; it has {', '.join(table.column_names)}", column)
         out.append(table[name].to_numpy())
-    value = table["value"].to_numpy() if "value" in table.column_names else np.ones(table.num_rows)
+    value = table[value_column].to_numpy() if value_column in table.column_names else np.ones(table.num_rows)
     return out[0], out[1], np.asarray(value, np.float32)
 
 

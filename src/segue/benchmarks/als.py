@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=200_000, help="of the generated data")
     parser.add_argument("--pairs", type=int, default=12_000_000, help="of the generated data")
     parser.add_argument("--seed", type=int, default=0, help="of the generated data and of the first factors")
+    parser.add_argument("--warm", type=float, metavar="SHARE", help="also a night after one that lacked so much of the pairs")
     parser.add_argument("--no-peer", action="store_true", help="leave `implicit` out")
 
 
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     print(f"{matrix.nnz:,} pairs of {users:,} users and {items:,} items", file=sys.stderr)
     result: dict[str, object] = {"users": users, "items": items, "pairs": int(matrix.nnz), "factors": args.factors}
     result |= {"threads": args.threads, "alpha": args.alpha, "reg": args.reg}
-    result["segue"] = fit_ours(matrix, args).summary()
+    result["segue"] = (ours := fit_ours(matrix, args)).summary()
+    if args.warm:
+        result["warm"] = begun_from_yesterday(matrix, args, ours)
     result["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     if find_spec("implicit") is None or args.no_peer:
         result["implicit"] = None
@@ -100,6 +103,24 @@ def fit_ours(matrix: sparse.csr_matrix, args: argparse.Namespace) -> Epochs:
     epochs.start()
     solver.fit(pairs, matrix.shape[1], np.random.default_rng(args.seed), progress=lambda _, loss: epochs.stop(lambda: loss))
     return epochs
+
+
+def begun_from_yesterday(matrix: sparse.csr_matrix, args: argparse.Namespace, cold: Epochs) -> dict[str, object]:
+    """A fit on everything that begins from the users of one on all but a random share of the pairs, as the night does it.
+
+    `epochs_to_cold_loss`: how many of its epochs reach the loss of the last cold one, None where none does.
+    """
+    entries = matrix.tocoo()
+    known = np.random.default_rng([args.seed, 1]).random(matrix.nnz) >= args.warm
+    before = sparse.csr_matrix((entries.data[known], (entries.row[known], entries.col[known])), shape=matrix.shape)
+    solver = factorizer(args, args.epochs)
+    start = solver.fit(confidences(before, args.alpha), matrix.shape[1], np.random.default_rng(args.seed)).users
+    epochs, pairs = Epochs("warm"), confidences(matrix, args.alpha)
+    epochs.start()
+    rng = np.random.default_rng(args.seed)
+    solver.fit(pairs, matrix.shape[1], rng, start, lambda _, loss: epochs.stop(lambda: loss))
+    reached = [epoch for epoch, loss in enumerate(epochs.losses, 1) if loss <= cold.losses[-1]]
+    return {"share_new": args.warm, "epochs_to_cold_loss": reached[0] if reached else None, **epochs.summary()}
 
 
 def fit_implicit(matrix: sparse.csr_matrix, args: argparse.Namespace) -> Epochs:

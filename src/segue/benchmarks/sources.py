@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 
 from segue.benchmarks._blend import say
+from segue.candidates.als import Als
 from segue.candidates.artist import Artist
 from segue.candidates.cooccurrence import Cooccurrence
+from segue.candidates.ease import Ease
 from segue.candidates.fresh import Fresh
+from segue.candidates.graph_filter import GraphFilter
+from segue.candidates.item_knn import ItemKnn
 from segue.candidates.session_knn import SessionKnn
+from segue.candidates.sparse_ease import SparseEase
 from segue.candidates.user_knn import UserKnn
 from segue.core.types import NO_DAY, History, Items, Query, Recent
 
-KINDS: tuple[type[Any], ...] = (Cooccurrence, SessionKnn, UserKnn, Fresh, Artist)
+KINDS: tuple[type[Any], ...] = (
+    Cooccurrence, SessionKnn, UserKnn, Fresh, Artist, Als, ItemKnn, GraphFilter, Ease, SparseEase,
+)  # fmt: skip
 DAY, SPAN_DAYS, SESSION, GENRES = 20_000, 90, 12, 200
 LIMIT = 500
 
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--plays", type=int, default=20_000_000)
     parser.add_argument("--requests", type=int, default=2000, help="with 30 recent plays each, for 500 candidates")
+    parser.add_argument("--only", nargs="+", choices=[kind.name for kind in KINDS], help="these sources alone")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -125,5 +133,5 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "limit": LIMIT,
         "history_mb": round(17 * len(history) / 1e6),
         "rss_mb_before": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "sources": {kind.name: measure(kind, history, queries) for kind in KINDS},
+        "sources": {kind.name: measure(kind, history, queries) for kind in KINDS if not args.only or kind.name in args.only},
     }

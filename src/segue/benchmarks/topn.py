@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,19 +96,36 @@ class Study:
         say(f"values count {self.by_value}")
 
 
-def run(args: argparse.Namespace) -> dict[str, object]:
-    """Choose on cuts of train, fit on train, and look at the test once."""
+class Prepared(NamedTuple):
+    """What was chosen before the test is looked at."""
+
+    split: Split
+    users: Int64  # with something held out
+    kind: str  # of the cut
+    study: Study
+    chosen: Chosen
+    weights: dict[str, float]
+    reached: dict[str, float]
+
+
+def prepare(args: argparse.Namespace) -> Prepared:
+    """Read the files and choose every model's hyperparameters and the weights of the blend on cuts of train."""
     split = read(args.train, args.test)
     users = split.asked()
     if not len(users) or not split.train.nnz:
         raise BadInput(f"{args.train} and {args.test} need at least one pair each")
     kind = args.cut if args.cut != "auto" else ("end" if tells_order(split) else "random")
     say(f"{split.train.nnz:,} pairs of {split.train.shape[0]:,} users and {split.train.shape[1]:,} items; cut: {kind}")
-    clock = [time.process_time()]
     study = Study(split, kind)
     if args.versus and args.versus not in study.names:
         raise BadInput(f"--versus {args.versus} is only tried on fewer than {SMALL:,} pairs; train has {split.train.nnz:,}")
-    chosen, weights, reached = study.choose()
+    return Prepared(split, users, kind, study, *study.choose())
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Choose on cuts of train, fit on train, and look at the test once."""
+    clock = [time.process_time()]
+    split, users, kind, study, chosen, weights, reached = prepare(args)
     clock.append(time.process_time())
     used = {name for name, weight in weights.items() if weight} | {"popularity"} | ({args.versus} if args.versus else set())
     learner = Learner(weights_of(split.train, study.by_value))

@@ -12,6 +12,7 @@ BENCHMARKS: dict[str, str] = {
     "next": "segue.benchmarks.next_item",
     "continuation": "segue.benchmarks.continuation",
     "topn": "segue.benchmarks.topn",
+    "compare": "segue.benchmarks.compare",
     "als": "segue.benchmarks.als",
     "topk": "segue.benchmarks.topk",
     "sound": "segue.benchmarks.sound",

@@ -45,7 +45,7 @@ def judge_since(
     trained_to = int(bundle.manifest["data"]["to_ms"])
     with workspace(settings.workspace) as folder:
         meter = Meter(progress or Quiet())
-        plain = Recipe(recipe.sources, recipe.ranker, None, recipe.live, recipe.groups)
+        plain = Recipe(recipe.sources, recipe.ranker, None, recipe.live, groups=recipe.groups)
         night = Night(plain, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
         with meter.phase("dataset"):
             history = _history(night, log, bundle, now)

@@ -39,8 +39,8 @@ def run_night(
     """Train on [now - window, now) of the log and promote the result if it is not worse than the champion beyond noise.
 
     Nothing that serves is touched before the last step, which moves the aliases in one atomic write: a night that is
-    killed at any point leaves the champion as it was. One model is in memory at a time. Same log, seed and versions of
-    the code: same arrays. NotReady if the window holds nothing to learn from.
+    killed at any point leaves the champion as it was. One model is in memory at a time. Same log, champion (factors begin
+    from its own), seed and versions of the code: same arrays. NotReady if the window holds nothing to learn from.
     """
     settings = settings or Settings()
     registry, meter = Registry(store), Meter(progress or Quiet())
@@ -133,9 +133,10 @@ def _on_everything(night: Night, now: int) -> dict[str, Arrays]:
     """Every source fitted on the whole window, one after the other; what is done waits on disk, memory-mapped."""
     history = unpark(night.history, night.facts, n_users=night.n_users, now=now)
     models: dict[str, Arrays] = {}
-    for place, (name, factory) in enumerate(night.recipe.sources.items()):
+    night.hyperparameters = {}  # those of sources that were left out are not part of the model
+    for place, (name, factory) in enumerate(night.serving.items()):
         with night.meter.phase(f"{name}: fit on everything"):
-            source = factory().fit(history, night.rng(name))
+            source = night.begun(name, factory(), now).fit(history, night.rng(name))
             night.hyperparameters[name] = hyperparameters(source)
             models[name] = _spool(source.arrays(), night.folder / "models" / str(place))
             del source
@@ -159,7 +160,7 @@ def _manifest(night: Night, trial: Trial, data: dict[str, int]) -> dict[str, obj
         "format": 1,
         "seed": night.settings.seed,
         "data": data | trial.counts,
-        "sources": list(night.recipe.sources),
+        "sources": list(night.serving),
         "ranker": trial.choice.ranker.name,
         "ranker_reason": trial.choice.reason,
         "ranker_facts": trial.choice.facts,

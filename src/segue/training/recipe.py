@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Recipe:
     played songs before it stand in for them; they are fitted on everything like the others.
     `rehearse` puts questions to the finished model, as serving would, and says what is wrong with its answers, "" nothing:
     the match was played by models of the cut, and what serves is another fit, stored and read back.
+    `elective` names sources that serve only where the night shows that the radio is better with them, `dispensable` those
+    that serve unless it shows that it is not (election.elect).
     `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
     """
 
@@ -34,6 +37,8 @@ class Recipe:
     ranker: Factory
     learned: Factory | Sequence[Factory] | None = None
     live: frozenset[str] = frozenset({"popular"})
+    elective: frozenset[str] = frozenset()
+    dispensable: frozenset[str] = frozenset()
     groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
     rehearse: Callable[[Bundle], str] = lambda bundle: ""
 
@@ -86,6 +91,13 @@ class Night:
     champion: Bundle | None = None
     notes: list[str] = field(default_factory=list)
     hyperparameters: dict[str, dict[str, object]] = field(default_factory=dict)
+    elected: list[str] | None = None  # the sources that will serve, once that was decided
+
+    @property
+    def serving(self) -> dict[str, Factory]:
+        """The sources that will serve, in order."""
+        names = self.recipe.sources if self.elected is None else self.elected
+        return {name: self.recipe.sources[name] for name in names}
 
     @property
     def history(self) -> Path:
@@ -95,6 +107,17 @@ class Night:
     def rng(self, name: str) -> np.random.Generator:
         """The randomness of one model: its own stream, whatever else is trained beside it."""
         return np.random.default_rng([self.settings.seed, hash64(name)])
+
+    def begun(self, name: str, source: Any, cut: int) -> Any:
+        """The source, to be fitted on what lies before `cut` (ms), begun from the champion's arrays where it offers that.
+
+        Only where the champion has learned nothing from after the cut: it would take answers of the exam with it.
+        """
+        champion = self.champion
+        begin = getattr(source, "warm_start", None)
+        if begin is None or champion is None or name not in champion.arrays or int(champion.manifest["data"]["to_ms"]) > cut:
+            return source
+        return begin(champion.arrays[name])
 
     def open_champion(self) -> None:
         """Take the champion to be beaten; a damaged one is noted and does not stop the night that would replace it."""

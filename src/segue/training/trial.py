@@ -12,6 +12,7 @@ from segue.core.stages import Ranker
 from segue.core.types import History
 from segue.training.contest import choose_cut, compare, opponent_kind, plain_json
 from segue.training.dataset import split_by_time, unpark
+from segue.training.election import elect
 from segue.training.exam import Choice, Exam, choose_ranker, deciding, judge_radio, plan
 from segue.training.learning import Past, Popular
 from segue.training.measure import Answers, Judged, MostPlayed, Values, alone, ask, at_random
@@ -52,19 +53,23 @@ def run_trial(night: Night, now: int) -> Trial:
         choice = Choice(plain, "nothing to choose by: not evaluated")
         return Trial(counts, "none" if champion is None else "not measured", choice)
     answers = _fit_and_ask(night, before, exam)
+    past = Past(night.history, night.facts, Popular.of(before), list(answers))
+    everyone = answers
+    with night.meter.phase("election"):
+        answers = _elected(night, exam, answers, past)
+        past = past.with_sources(list(answers))
     with night.meter.phase("evaluation"):
-        judged = alone_and_baselines(night, before, exam, answers)
-        past = Past(night.history, night.facts, Popular.of(before), list(night.recipe.sources))
+        judged = alone_and_baselines(night, before, exam, everyone)
         judged[f"radio by {plain.name}"] = judge_radio(night, exam, answers, plain, past.rows)
     with night.meter.phase("ranker"):
         choice = choose_ranker(night, exam, answers, judged, past)
     judged = {RADIO: judged.pop(f"radio by {choice.ranker.name}")} | judged
-    recipe = (choice.ranker.name, list(night.recipe.sources))
-    opponent = opponent_kind(champion, cut, recipe, night.hyperparameters)
+    recipe = (choice.ranker.name, list(answers))
+    opponent = opponent_kind(champion, cut, recipe, {name: night.hyperparameters.get(name, {}) for name in answers})
     comparisons: list[Comparison] = []
     if champion is not None and opponent in ("as it is", "refit"):
         match = _Match(night, champion, opponent, choice)
-        judged[THEIRS] = match.judged(before, exam, answers, past)
+        judged[THEIRS] = match.judged(before, exam, everyone, past)
         comparisons = compare(judged[RADIO].values, judged[THEIRS].values, deciding(settings.k), settings.seed)
     with night.meter.phase("quality"):
         facts = gather(night, before, held, exam, cut)
@@ -81,12 +86,23 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers
             answers[name] = stand_in(before, len(exam.queries), night.settings.per_source)
             continue
         with night.meter.phase(f"{name}: fit on the cut"):
-            source = for_some(factory(), exam.users).fit(before, night.rng(name))
+            source = night.begun(name, for_some(factory(), exam.users), before.now)
+            source = source.fit(before, night.rng(name))
             night.hyperparameters[name] = hyperparameters(source)
         with night.meter.phase(f"{name}: questions"):
             answers[name] = ask(source, exam.queries, night.settings.per_source, night.meter.progress.advance)
         del source
     return answers
+
+
+def _elected(night: Night, exam: Exam, answers: dict[str, Answers], past: Past) -> dict[str, Answers]:
+    """What the sources said that will serve; the night is told which these are."""
+    if not (night.recipe.elective | night.recipe.dispensable) & answers.keys():
+        return answers
+    election = elect(night, exam, answers, past)
+    night.elected = election.kept
+    night.notes.append(election.told())
+    return {name: answers[name] for name in election.kept}
 
 
 def stand_in(before: History, n: int, limit: int) -> Answers:

@@ -38,6 +38,7 @@ class Als:
         *,
         embedding_size: int = 64,
         epochs: int = 8,
+        warm_epochs: int = 3,
         unobserved_ratio: float = 16.0,
         unobserved_weight: float | None = None,
         reg: float = 0.01,
@@ -51,6 +52,7 @@ class Als:
     ) -> None:
         self.embedding_size = embedding_size
         self.epochs = epochs
+        self.warm_epochs = warm_epochs
         self.unobserved_ratio = unobserved_ratio
         self.unobserved_weight = unobserved_weight
         self.reg = reg
@@ -74,10 +76,11 @@ class Als:
     def warm_start(self, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
         """Begin the next fit from the user vectors of an earlier one; ids never change, so new users are new rows at the end.
 
-        Ignored when the embedding size differs. Returns self.
+        That fit takes `warm_epochs` instead of `epochs`. Ignored when the embedding size differs or nothing was learned.
+        Returns self.
         """
         users = np.asarray(arrays["users"], np.float32)
-        self.warm = users if users.shape[1] == self.embedding_size else None
+        self.warm = users if users.size and users.shape[1] == self.embedding_size else None
         return self
 
     def fit(self, history: History, rng: np.random.Generator) -> Self:
@@ -87,6 +90,7 @@ class Als:
         by_user = confidences(history, since, curve)
         solver = self._solver(by_user, history.n_items)
         start = self._start(history.n_users, rng)
+        self.warm = None
         factors = solver.fit(by_user, history.n_items, rng, start, self.progress)
         mass, norms = by_user.mass(), lengths(factors.items)
         outer = _mean_outer(factors.items, column_sums(by_user, history.n_items))
@@ -220,7 +224,7 @@ class Als:
             weight = max(self.unobserved_ratio * float(np.abs(by_user.val).sum(dtype=np.float64)) / pairs, 1e-9)
         return Factorizer(
             embedding_size=self.embedding_size,
-            epochs=self.epochs,
+            epochs=self.epochs if self.warm is None else self.warm_epochs,
             unobserved_weight=weight,
             reg=self.reg,
             reg_exponent=self.reg_exponent,
