@@ -159,7 +159,7 @@ def test_examples_are_candidates_and_carry_what_was_thought(history: History, pa
     assert np.isfinite(got.rows).all()
 
 
-def night(folder: Path, learned: type | None, **settings: int):  # type: ignore[no-untyped-def]
+def night(folder: Path, learned: type | list[type] | None, **settings: int):  # type: ignore[no-untyped-def]
     return run_night(
         ListLog(walks()),  # type: ignore[arg-type]
         Counts(),  # type: ignore[arg-type]
@@ -204,6 +204,19 @@ def test_one_that_does_not_stays_out_and_the_report_says_why(tmp_path: Path) -> 
     assert report.ranker == "first"
     assert "backwards is worse than ring alone" in report.ranker_reason or "worse than loved alone" in report.ranker_reason
     assert "ranker.backwards" not in Registry(FolderArtifacts(tmp_path)).bundle().arrays
+
+
+def test_of_several_rankers_the_best_that_proves_itself_serves(tmp_path: Path) -> None:
+    """Backwards stays out beside logistic, whatever the order; the report and the manifest tell of both."""
+    report = night(tmp_path, [Backwards, Logistic])
+    assert report.ranker == "logistic"
+    assert report.ranker_reason.startswith("logistic: ")
+    assert "backwards is" in report.ranker_reason
+    assert {"radio by backwards", "radio by first"} <= {figure.model for figure in report.figures}
+    facts = Registry(FolderArtifacts(tmp_path)).bundle().manifest["ranker_facts"]
+    assert facts["calibration"] == facts["logistic"]["calibration"]
+    assert facts["backwards"]["coefficients"]
+    assert set(Registry(FolderArtifacts(tmp_path)).bundle().arrays) == {"loved", "ring", "ranker.logistic"}
 
 
 def test_a_source_that_is_best_at_one_thing_does_not_beat_a_radio_that_is_good_at_both() -> None:
