@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,6 +41,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_at: Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$")] | None = (
         None  # "03:00" UTC: train every night in a child process
     )
+    experiments_every_s: Positive = 10.0  # how often running experiments are looked at
     seal_every_s: Positive = 3600.0
 
 
@@ -99,6 +101,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training = Training()
     botify: Botify = Botify()
     regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
+
+
+def changed(radio: Radio, changes: Mapping[str, float]) -> Radio:
+    """[radio] with some settings changed, checked like a file; BadConfig names what is wrong."""
+    whole = {k: int(v) if float(v).is_integer() and isinstance(getattr(radio, k, 0), int) else v for k, v in changes.items()}
+    try:
+        return msgspec.convert({**msgspec.to_builtins(radio), **whole}, Radio)
+    except msgspec.ValidationError as error:
+        raise BadConfig(f"radio: {error}; docs/configuration.md lists every key", "new.radio") from None
 
 
 def load(home: Path, config: Path | None = None) -> Settings:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -28,14 +29,19 @@ from segue.core.records import AGE_BANDS
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
 from segue.events.ingest import Ingest
+from segue.experiments.book import Book
+from segue.experiments.desk import Desk
+from segue.experiments.plan import Plan, Treatment
 from segue.features.compute import Features, remember
 from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
+from segue.serving.arms import Arms
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
+from segue.storage.journal import Journal
 from segue.training import nightly
-from segue.training.registry import BUNDLE, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
+from segue.training.registry import BUNDLE, CHALLENGER, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
 from segue.training.report import NightReport, Progress
 from segue.training.window import Window, choose
 from segue.web.service import Service
@@ -318,9 +324,44 @@ class Home:
 
         return {"region": regions, "age band": bands}
 
-    def model(self) -> Model:
-        """The champion, live counts beneath it; before the first night its sources have nothing to say."""
-        bundle, ranker = self._bundle()
+    def book(self) -> Book:
+        """The experiments."""
+        return Book(Journal(self.path / "experiments" / "journal"))
+
+    def resolved(self, plan: Plan) -> Plan:
+        """The plan with the version that an alias means now, and its settings checked: what is locked does not move."""
+        if plan.new.radio:
+            config.changed(self.settings.radio, plan.new.radio)
+        if plan.new.model == CHAMPION:
+            return plan
+        known = plan.new.model in (PREVIOUS, CHALLENGER)
+        version = (self.registry().bundle if known else self.registry().open)(plan.new.model).version
+        return msgspec.structs.replace(plan, new=msgspec.structs.replace(plan.new, model=version))
+
+    def arms(self, recommender: Recommender) -> Arms:
+        """The experiments as this server serves them."""
+
+        def make(treatment: Treatment) -> Model:
+            model = recommender.model if treatment.model == CHAMPION else self.model(treatment.model)
+            if treatment.radio:
+                model = replace(model, reranker=self._reranker(config.changed(self.settings.radio, treatment.radio)))
+            warm(self, recommender, model)
+            return model
+
+        def newest() -> int:
+            tail = self.log.read(max(self.log.last - 100, 0), 100)
+            return int(tail["at"].max()) if len(tail) else 0
+
+        arms = Arms(self.book(), Desk(secret(self.path)), self.log, make, newest, self.resolved)
+        arms.refresh()
+        return arms
+
+    def model(self, which: str | None = None) -> Model:
+        """The champion, live counts beneath it; before the first night its sources have nothing to say.
+
+        Or another of the registry, by alias or version: NotReady or NotFound where there is none.
+        """
+        bundle, ranker = self._bundle() if which is None else self._named_bundle(which)
         return self._model_of(bundle, ranker)
 
     def _model_of(self, bundle: Bundle | None, ranker: Ranker) -> Model:
@@ -364,6 +405,12 @@ class Home:
         chosen = self.settings.radio.weights
         return partial(blend, here={**blend().here, **chosen}) if chosen else partial(blend)
 
+    def _named_bundle(self, which: str) -> tuple[Bundle, Ranker]:
+        registry = self.registry()
+        known = which in (CHAMPION, PREVIOUS, CHALLENGER)
+        bundle = registry.bundle(which) if known else registry.open(which)
+        return bundle, ranker_of(bundle, self.rankers())
+
     @staticmethod
     def _source(name: str, factory: Callable[..., Any], bundle: Bundle | None) -> CandidateSource:
         """A source as the bundle has it; one that this version cannot read is silent rather than in the way."""
@@ -400,16 +447,7 @@ class Home:
             rules.refused(self.state),
             rules.turned_away(self.facts),
         )
-        reranker = Radio(
-            self.facts,
-            self.state,
-            artist_gap=radio.artist_gap,
-            max_per_artist=radio.max_per_artist,
-            explore=radio.explore,
-            explore_pool=radio.explore_pool,
-            temperature=radio.temperature,
-            newcomers=radio.newcomers,
-        )
+        reranker = self._reranker(radio)
         return Recommender(
             self.model(),
             Stages(filters, reranker),
@@ -420,6 +458,19 @@ class Home:
             timed=counters.source,
             per_source=radio.per_source,
             deadline_ms=self.settings.server.deadline_ms,
+        )
+
+    def _reranker(self, radio: config.Radio) -> Radio:
+        """The radio's reranker with these settings."""
+        return Radio(
+            self.facts,
+            self.state,
+            artist_gap=radio.artist_gap,
+            max_per_artist=radio.max_per_artist,
+            explore=radio.explore,
+            explore_pool=radio.explore_pool,
+            temperature=radio.temperature,
+            newcomers=radio.newcomers,
         )
 
     def ingest(self) -> Ingest:
@@ -489,6 +540,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         keys=api_keys,
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
+        arms=home.arms(recommender),
     )
 
 

@@ -57,6 +57,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         keepers = [
             _Housekeeper(lambda: settings.seal_every_s, home.seal),
             _Housekeeper(lambda: 1.0, lambda: _refresh(home, service)),
+            _Housekeeper(lambda: settings.experiments_every_s, lambda: _tick(service)),
         ]
         at = train_at or settings.train_at
         if at:
@@ -145,6 +146,14 @@ def _refresh(home: wiring.Home, service: Any) -> None:
         service.recommender.swap(model)
         service.counters.count("swaps", "bundle")
         ERR.print(f"now serving model {version}", highlight=False, markup=False)
+    service.arms.refresh(version)
+
+
+def _tick(service: Any) -> None:
+    """Look at the running experiments and move them."""
+    for name, taken in service.arms.tick(service.now()):
+        service.counters.count("experiment_moves", taken.kind)
+        ERR.print(f"experiment {name}: {taken.kind}: {taken.why}", highlight=False, markup=False)
 
 
 def _clock(text: str) -> tuple[int, int]:

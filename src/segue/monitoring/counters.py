@@ -19,6 +19,7 @@ HELP: Mapping[str, str] = {
     "exposure_lost_total": "Slates answered whose exposure could not be written.",
     "requests_total": "HTTP requests by route and status.",
     "request_seconds": "Time to answer by route.",
+    "experiment_moves_total": "Moves of running experiments: forward, back, hold, release, finish.",
     "swaps_total": "Models taken into service.",
 }
 

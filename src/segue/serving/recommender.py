@@ -48,6 +48,7 @@ class Model:
     versions: dict[str, str] = field(default_factory=dict)
     rows: Rows = no_rows
     feature_names: tuple[str, ...] = ()
+    reranker: Reranker | None = None  # instead of the one that stays, for an experiment with settings of its own
 
     def ranker_for(self, query: Query) -> Ranker:
         """The ranker, or the one for newcomers where the query tells of no play and no wish."""
@@ -129,9 +130,9 @@ class Recommender:
                 asked.round.done.result(self.budget_s)
         return self.finish(asked)
 
-    def ask(self, query: Query) -> Asked:
+    def ask(self, query: Query, model: Model | None = None) -> Asked:
         """Begin: the sources are asked. Where `round.done` is a future, a server waits for it before it calls finish."""
-        model, began = self.model, time.perf_counter()
+        model, began = model or self.model, time.perf_counter()
         return Asked(query, model, self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s), began)
 
     def finish(self, asked: Asked) -> Exposure:
@@ -236,7 +237,9 @@ class Recommender:
         rows: Float32 | None = None,
     ) -> Exposure:
         scores = np.zeros(len(candidates), np.float32) if scores is None else scores
-        picks, propensities, explored = self._stages.reranker.select(query, candidates, scores, self._rng(query.request_id))
+        picks, propensities, explored = (model.reranker or self._stages.reranker).select(
+            query, candidates, scores, self._rng(query.request_id)
+        )
         offered = loudest(candidates, picks)
         if rung == "personal" and not any(set(names) - IMPERSONAL for names in offered):
             rung = "regional" if query.context.region != MISSING else "global"

@@ -23,6 +23,7 @@ from segue.core.types import MISSING, Exposure, Int32, Scored
 from segue.events.schema import Rejection, decode_events, decode_items, decode_users
 from segue.serving.neighbours import SIMILAR, similar
 from segue.serving.query import RecommendIn
+from segue.web import influence
 from segue.web.problems import answer, body_of, decoded, limit_of, problem
 from segue.web.service import Service
 
@@ -126,10 +127,13 @@ async def post_recommendations(request: Request) -> Response:
     service = service_of(request)
     wanted = decoded(await body_of(request), RecommendIn)
     query, warnings = service.maker.make(wanted, service.now(), service.request_id())
-    asked = service.recommender.ask(query)
+    arms, model = influence.arms_of(service, wanted, query)
+    asked = service.recommender.ask(query, model)
     if asked.round.done is not None:
         await _settled(asked.round.done, service.recommender.budget_s)
     exposure = service.recommender.finish(asked)
+    if arms:
+        influence.influenced(service, wanted, query, arms, exposure)
     if len(exposure.slate.items):
         _log(service, exposure)
     else:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, botify, openapi, pages, quality
+from segue.web import api, botify, experiments, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -64,15 +64,20 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("GET", "/v1/search", api.get_search),
     ("GET", "/v1/about", api.get_about),
     ("GET", "/v1/quality", quality.get_quality),
+    ("GET", "/v1/experiments", experiments.get_experiments),
+    ("POST", "/v1/experiments", experiments.post_experiments),
+    ("GET", "/v1/experiments/{name}", experiments.get_experiment),
+    ("POST", "/v1/experiments/{name}/stop", experiments.stop_experiment),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),
     ("GET", "/schema/openapi.json", schema),
     ("GET", "/", pages.player),
     ("GET", "/quality", quality.page),
+    ("GET", "/experiments", experiments.page),
     ("GET", "/static/{name}", pages.static),
 )
-OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", "/quality"})
+OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", "/quality", "/experiments"})
 
 
 def create(service: Service) -> Starlette:

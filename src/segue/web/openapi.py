@@ -95,6 +95,10 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("get", "/v1/search"): ("Songs by words of title or artist", ItemList, None),
     ("get", "/v1/about"): ("What the player needs to introduce itself", None, None),
     ("get", "/v1/quality"): ("What the last night and later judgements found of the model that serves", None, None),
+    ("get", "/v1/experiments"): ("Every experiment, newest first", None, None),
+    ("post", "/v1/experiments"): ("Lock a plan and begin", None, None),
+    ("get", "/v1/experiments/{name}"): ("An experiment in numbers and words", None, None),
+    ("post", "/v1/experiments/{name}/stop"): ("Everybody back to old", None, None),
     ("get", "/health/live"): ("The process answers", None, None),
     ("get", "/health/ready"): ("It can recommend", None, None),
     ("get", "/metrics"): ("Prometheus text", None, None),
@@ -105,6 +109,7 @@ _QUERY = {
     "/v1/users/{id}/collaborative": ("limit",),
     "/v1/popular": ("region", "at", "limit"),
     "/v1/search": ("q", "limit"),
+    "/v1/experiments/{name}/stop": ("why",),
 }
 
 

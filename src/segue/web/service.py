@@ -14,6 +14,7 @@ from segue.core.types import Exposure
 from segue.events.ingest import IngestResult
 from segue.events.schema import EventIn
 from segue.monitoring.counters import Counters
+from segue.serving.arms import Arms
 from segue.serving.query import QueryMaker
 from segue.serving.recommender import Recommender
 
@@ -43,6 +44,7 @@ class Service:
     keys: frozenset[str] = frozenset()
     quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
     botify: tuple[str, str] | None = None  # names of items and users for the botify protocol; None = not served
+    arms: Arms | None = None
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:

@@ -1,0 +1,131 @@
+"""An experiment in numbers and in words: per metric the arms, the lift with both intervals, the course day by day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from segue.experiments.assignment import ARMS, OLD, REST
+from segue.experiments.book import Experiment
+from segue.experiments.looking import Found, found, mismatch, watched
+from segue.experiments.metrics import METRICS, Log, Table
+from segue.experiments.plan import DAY_MS
+from segue.experiments.runner import table_of
+
+Z = 1.959963984540054
+Row = dict[str, Any]
+
+
+def summary(experiment: Experiment) -> Row:
+    """Where it stands, without reading the log."""
+    plan, state = experiment.plan, experiment.state
+    step = plan.ramp[state.step]
+    return {
+        "name": plan.name, "hypothesis": plan.hypothesis, "running": experiment.running, "step": state.step,
+        "steps": len(plan.ramp), "share_new": step.new if experiment.running else 0.0, "share_old": step.old,
+        "started": experiment.started, "since": state.since, "held": state.held, "ended": state.ended, "why": state.why,
+        "verdict": verdict(experiment),
+    }  # fmt: skip
+
+
+def verdict(experiment: Experiment) -> str:
+    """The state in a sentence."""
+    state, step = experiment.state, experiment.plan.ramp[experiment.state.step]
+    if state.ended:
+        said = {
+            "rolled back": "Rolled back",
+            "stopped": "Stopped",
+            "finished": "Finished without shipping",
+            "shipped": "Shipped",
+        }
+        return f"{said[state.ended]}: {state.why}."
+    if state.held:
+        return f"Held: {state.held}."
+    if step.new == 0:
+        return "Shadow: the new arm is loaded and answers trial requests; no listener gets it yet."
+    return f"Running: {step.new:.0%} of listeners get the new arm, {step.old:.0%} are control."
+
+
+def report(experiment: Experiment, log: Log, now: int) -> Row:
+    """Everything that the page shows: metrics of the step that decides (or the current one), permanent A/A, looks, trail."""
+    plan = experiment.plan
+    shown = min(experiment.state.step, next(k for k, s in enumerate(plan.ramp) if s.decides))
+    until = experiment.state.since if not experiment.running else now
+    table = table_of(experiment, log, max(now, until), shown)
+    rows = [_metric(experiment, table, metric, now) for metric in plan.watched]
+    plain = found(plan, table, plan.primary[0], now, (REST, OLD))
+    counts = np.bincount(table.who.arm, minlength=len(ARMS))
+    return {
+        **summary(experiment),
+        "shown_step": shown,
+        "assigned": {arm: int(counts[k]) for k, arm in enumerate(ARMS)},
+        "mismatch_p": mismatch(table, plan.ramp[shown]),
+        "metrics": rows,
+        "a_a": None if plain is None else {"lift": _number(plain.effect.lift), "z": _number(plain.effect.z)},
+        "looks": msgspec.to_builtins(experiment.looks),
+        "plan": msgspec.to_builtins(plan),
+        "lock": experiment.trail[0].lock,
+        "trail": [_entry(entry) for entry in experiment.trail],
+    }
+
+
+def _metric(experiment: Experiment, table: Table, metric: str, now: int) -> Row:
+    plan, told = experiment.plan, METRICS[metric]
+    row: Row = {"metric": metric, "text": told.text, "good": told.good, "primary": metric in plan.primary, "course": []}
+    one = found(plan, table, metric, now)
+    if one is None:
+        return row | {"words": "nothing to compare yet: no user's window has closed in both arms"}
+    low, high = one.effect.lift_interval(Z)
+    row |= {
+        "old": _number(one.effect.old), "new": _number(one.effect.new), "lift": _number(one.effect.lift),
+        "low": _number(low), "high": _number(high), "always_low": _number(one.low), "always_high": _number(one.high),
+        "users_old": one.users[0], "users_new": one.users[1], "words": _words(one),
+    }  # fmt: skip
+    first = int(table.who.first.min())
+    days = np.arange(first + DAY_MS, now + DAY_MS, max(DAY_MS, (now - first) // 60 // DAY_MS * DAY_MS))
+    for at in np.minimum(days, now).tolist():
+        then = found(plan, table, metric, at)
+        if then is not None:
+            row["course"].append(
+                {"at": at, "old": _number(then.effect.old), "new": _number(then.effect.new), "lift": _number(then.effect.lift),
+                 "low": _number(then.low), "high": _number(then.high)}
+            )  # fmt: skip
+    return row
+
+
+def _words(one: Found) -> str:
+    harm = watched(one)
+    if harm.least > 0:
+        return f"certainly worse, by {harm.least:.1%} to {harm.most:.1%}"
+    if harm.most < 0:
+        return f"certainly better, by {-harm.most:.1%} to {-harm.least:.1%}"
+    return (
+        f"not told apart yet: between {-harm.most:+.1%} and {-harm.least:+.1%}"
+        if np.isfinite(harm.least)
+        else "too few users yet"
+    )
+
+
+def _number(value: object) -> float | None:
+    number = float(value)  # type: ignore[arg-type]
+    return number if np.isfinite(number) else None
+
+
+def _entry(entry: Any) -> Row:
+    what = (
+        entry.move.kind
+        if entry.move
+        else "look"
+        if entry.look
+        else "stop"
+        if entry.stop
+        else "resume"
+        if entry.resume
+        else "start"
+    )
+    why = entry.move.why if entry.move else entry.stop or entry.resume
+    if entry.look:
+        why = ", ".join(f"{metric}: z = {z:+.2f}" for metric, z in entry.look.z.items())
+    return {"at": entry.at, "by": entry.by, "what": what, "why": why}

@@ -1,0 +1,51 @@
+"""Arms on the way of a request: which model answers, and who was influenced for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from segue.core.errors import NotReady
+from segue.core.hashing import request_text
+from segue.core.types import Exposure, Query
+from segue.events.schema import EventIn
+from segue.experiments.desk import Told
+from segue.serving.query import RecommendIn
+from segue.serving.recommender import Model
+from segue.web.service import Service
+
+
+def arms_of(service: Service, wanted: RecommendIn, query: Query) -> tuple[tuple[Told, ...], Model | None]:
+    """The arms of a request and the model that answers it; nothing, at the cost of two comparisons, without experiments."""
+    if not service.arms:
+        return (), None
+    told = service.arms.told(wanted.user, wanted.session, request_text(query.request_id))
+    return told, service.arms.model(told, service.recommender.model)
+
+
+def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequence[Told], exposure: Exposure) -> None:
+    """Write down who was influenced for the first time, and count the answer. The event id makes a second writing harmless."""
+    arms = service.arms
+    assert arms is not None
+    arms.answered(told, exposure)
+    first = arms.first(told)
+    if not first:
+        return
+    request = request_text(query.request_id)
+    events = [
+        EventIn(user=wanted.user, action="assigned", at=query.now, event_id=one.event_id, value=one.value, position=one.number,
+                session=wanted.session, request_id=request)
+        for one in first
+    ]  # fmt: skip
+    try:
+        written = service.writer.submit(events)
+    except NotReady:
+        arms.forget(first)
+        return
+
+    def judged(done: Future[Any]) -> None:
+        if done.exception() is not None:
+            arms.forget(first)
+
+    written.add_done_callback(judged)

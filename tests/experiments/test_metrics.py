@@ -1,0 +1,145 @@
+"""From a real log to rows of users: known answers for windows, sessions, churn, splits, and the ramp's tick on top of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.core.actions import Action
+from segue.core.types import empty_events
+from segue.experiments.assignment import NEW, OLD
+from segue.experiments.book import Book
+from segue.experiments.metrics import SUMS, Table, assigned, code, collect
+from segue.experiments.plan import Plan, Step, Treatment
+from segue.experiments.runner import tick
+from segue.storage.event_log.sqlite import SqliteEventLog
+from segue.storage.journal import Journal
+
+DAY, MINUTE = 86_400_000, 60_000
+START = 1_760_000_000_000
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteEventLog]:
+    opened = SqliteEventLog(tmp_path / "log")
+    yield opened
+    opened.close()
+
+
+def append(log: SqliteEventLog, rows: list[Row]) -> None:
+    events = empty_events(len(rows))
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            events[name][place] = value
+    first = log.last + 1
+    events["key_lo"] = np.arange(first, first + len(rows))
+    log.append(events)
+
+
+def joined(user: int, arm: str, at: int = START, number: int = 0, step: int = 0, **more: Any) -> Row:
+    return {"user": user, "action": Action.ASSIGNED, "at": at, "position": number, "value": code(step, arm), **more}
+
+
+def play(user: int, at: int, share: float, *, asked: bool = True, **more: Any) -> Row:
+    action = Action.COMPLETED if share > 0.8 else Action.SKIPPED
+    return {"user": user, "item": 3, "action": action, "at": at, "played_s": 200 * share, "duration_s": 200.0,
+            "request": 9 if asked else 0, **more}  # fmt: skip
+
+
+def table(
+    log: SqliteEventLog, split: Any = "user", now: int = START + 20 * DAY, window: int = DAY, before: int = 7 * DAY
+) -> Table:
+    who = assigned(log, 0, 0, split, START, now)
+    return collect(log, who, split, now, window_ms=window, before_ms=before)
+
+
+def row(sums: np.ndarray, which: int) -> dict[str, float]:
+    return dict(zip(SUMS, sums[which].tolist(), strict=True))
+
+
+def test_a_listener_is_counted_within_the_window_after_first_influence_and_before_it(log: SqliteEventLog) -> None:
+    append(log, [
+        play(5, START - 2 * DAY, 1.0), play(5, START - 8 * DAY, 1.0),
+        joined(5, NEW), joined(5, NEW, START + 5), joined(6, OLD, START + 10),
+        play(5, START + MINUTE, 1.0), play(5, START + 2 * MINUTE, 0.05), play(5, START + 3 * MINUTE, 0.5, asked=False),
+        play(5, START + 60 * MINUTE, 1.0),
+        {"user": 5, "item": 3, "action": Action.LIKED, "at": START + 61 * MINUTE},
+        play(5, START + DAY, 1.0), play(7, START + MINUTE, 1.0),
+    ])  # fmt: skip
+    found = table(log)
+    assert found.who.user.tolist() == [5, 6], "each once, by time"
+    told = row(found.inside, 0)
+    assert told == {"one": 1, "plays": 4, "finished": 2, "skipped": 1, "asked": 3, "asked_finished": 2,
+                    "seconds": pytest.approx(200 + 10 + 100 + 200), "sessions": 2, "votes": 1, "gone_7": 0,
+                    "gone_14": 0}  # fmt: skip
+    past = row(found.before, 0)
+    assert (past["plays"], past["sessions"]) == (1, 1), "eight days before is too long ago"
+    silent = row(found.inside, 1)
+    assert (silent["plays"], silent["gone_7"], silent["gone_14"]) == (0, 1, 1)
+
+
+def test_churn_needs_its_days_and_sessions_are_told_by_their_ids(log: SqliteEventLog) -> None:
+    append(log, [
+        joined(1, OLD), joined(2, NEW), play(1, START + 9 * DAY, 1.0), play(2, START + DAY - 1, 1.0),
+        *(play(2, START + k * MINUTE, 1.0, session=4 + k // 2) for k in range(4)),
+    ])  # fmt: skip
+    found = table(log)
+    one, two = row(found.inside, 0), row(found.inside, 1)
+    assert (one["gone_7"], one["gone_14"], two["gone_7"], two["gone_14"]) == (1, 0, 1, 1)
+    assert two["sessions"] == 3, "two named ones, and one that nobody named"
+    early = found.samples("churn_7", (OLD, NEW), START + 7 * DAY, DAY)
+    assert [len(s) for s in early] == [0, 0], "eight days have not passed"
+    assert [len(s) for s in found.samples("churn_7", (OLD, NEW), START + 8 * DAY, DAY)] == [1, 1]
+
+
+def test_chunks_do_not_change_the_sums(log: SqliteEventLog) -> None:
+    rng = np.random.default_rng(3)
+    rows = [joined(u, NEW if u % 2 else OLD, START + u) for u in range(20)]
+    rows += [play(int(rng.integers(20)), START + 100 + k * 4 * MINUTE, float(rng.random()), session=int(rng.integers(3)))
+             for k in range(300)]  # fmt: skip
+    append(log, rows)
+
+    class Small:
+        def scan(self, at_from: int, at_to: int, columns: Any = None) -> Iterator[Any]:
+            for events in log.scan(at_from, at_to, columns):
+                for start in range(0, len(events), 7):
+                    yield events[start : start + 7]
+
+    whole, parts = table(log, window=10 * DAY), table(Small(), window=10 * DAY)  # type: ignore[arg-type]
+    np.testing.assert_allclose(whole.inside, parts.inside, rtol=1e-6)
+
+
+def test_a_split_by_session_counts_what_carries_the_session_for_its_arm(log: SqliteEventLog) -> None:
+    append(log, [
+        joined(1, OLD, session=11, request=1), joined(1, NEW, START + DAY, session=22, request=2),
+        *(play(1, START + k * MINUTE, 1.0, session=11) for k in range(1, 4)),
+        play(1, START + DAY + MINUTE, 0.0, session=22), play(1, START + DAY + 2 * MINUTE, 1.0, session=33),
+    ])  # fmt: skip
+    found = table(log, "session", window=30 * DAY)
+    assert [row(found.inside, k)["plays"] for k in range(2)] == [3, 1]
+    assert row(found.inside, 1)["skipped"] == 1
+
+
+def test_the_tick_rolls_a_bad_model_back_from_the_log_itself(log: SqliteEventLog, tmp_path: Path) -> None:
+    plan = Plan(name="bad", hypothesis="it is worse and must come back", new=Treatment("challenger"), guardrails=(),
+                before_days=0.0, users=400, ramp=(Step(0.5, 0.5, days=7.0, decides=True),))  # fmt: skip
+    book = Book(Journal(tmp_path / "book"))
+    book.start(plan, START)
+    rng = np.random.default_rng(4)
+    rows = []
+    for u in range(600):
+        rows.append(joined(u, NEW if u % 2 else OLD, START + 1 + u))
+        chance = 0.3 if u % 2 else 0.7
+        rows += [play(u, START + 1000 + u + k * MINUTE, 1.0 if rng.random() < chance else 0.0) for k in range(5)]
+    append(log, rows)
+    assert tick(book, log, START + DAY // 2, START + DAY // 2) == [], "no window has closed"
+    [(name, taken)] = tick(book, log, START + DAY + 2000, START + DAY)
+    assert (name, taken.kind) == ("bad", "back")
+    assert "listened_share is certainly worse" in taken.why
+    assert tick(book, log, START + 2 * DAY, START + 2 * DAY) == []
+    assert book.get("bad").state.ended == "rolled back"
