@@ -98,6 +98,18 @@ def by_user(
     return np.bincount(game.user, values)[known] / counts[known]
 
 
+def in_all(name: str, games: Sequence[Game], n_users: int) -> Game:
+    """The games of many days as one: all that each of n_users listeners heard, 0 for those who never came."""
+    time, length = np.zeros(n_users), np.zeros(n_users)
+    for game in games:
+        np.add.at(time, game.user, game.time)
+        np.add.at(length, game.user, game.length)
+    requests = sum(game.requests for game in games)
+    seconds = sum(game.request_s * game.requests for game in games)
+    plays = joined([game.plays for game in games])
+    return Game(name, np.arange(n_users, dtype=np.int32), time, length, seconds / max(requests, 1), requests, plays)
+
+
 def gain(ours: Game, theirs: Game, rng: np.random.Generator) -> Interval:
     """Relative gain in mean session time: paired over the listeners' same sessions, in shares of theirs."""
     mean = float(theirs.time.mean())

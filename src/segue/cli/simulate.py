@@ -11,12 +11,14 @@ import numpy as np
 
 from segue import wiring
 from segue.benchmarks import _player
-from segue.benchmarks._rooms import PLAIN, plain, read_world, summary, warm_logs
+from segue.benchmarks._rooms import PLAIN, in_all, joined, plain, read_world, summary, warm_logs
 from segue.cli.output import ERR, Bar, add_json, print_json, print_table
 from segue.core.errors import BadInput
 from segue.simulator import picture
+from segue.simulator.baselines import ItemToItem, Random, SameArtist, Top
 from segue.simulator.botify import Botify
-from segue.simulator.playing import Game, play
+from segue.simulator.city import City, live
+from segue.simulator.playing import Game, Plays, Policy, play
 
 DAY_MS = 86_400_000
 
@@ -28,6 +30,8 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument("--songs", type=int, default=50_000, help="of a generated world, without --data")
     simulate.add_argument("--listeners", type=int, default=10_000, help="of a generated world, without --data")
     simulate.add_argument("--seed", type=int, default=0, help="another seed is another world")
+    simulate.add_argument("--world", choices=("botify", "city"), default="botify", help="single sessions, or days that change")
+    simulate.add_argument("--days", type=int, default=28, help="how long a city lives")
     simulate.add_argument("--sessions", type=int, default=10_000, help="how many each policy plays; the same ones")
     simulate.add_argument("--learn", type=int, default=40_000, help="sessions of random and same-artist to learn from")
     simulate.add_argument(
@@ -44,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if args.sessions < 1 or args.learn < 1:
         raise BadInput(f"--sessions and --learn: expected at least 1, found {args.sessions} and {args.learn}")
     with Bar() as bar:
+        if args.world == "city":
+            return _live(args, bar)
         bar.phase("a world of songs and listeners")
         world = read_world(args.data, args.songs, args.listeners, args.seed)
         bar.phase(f"{args.learn:,} sessions of random and same-artist")
@@ -57,9 +63,51 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"sessions": args.sessions, "seed": args.seed, "policies": found})
         return 0
+    _show(found, f"{args.sessions:,} sessions each, the same luck for all; 95 % intervals", "session time")
+    return 0
+
+
+def _live(args: argparse.Namespace, bar: Bar) -> int:
+    """Cities of one seed, one for each policy: how much each listener heard in all, and who stayed."""
+    if args.settle or args.data:
+        raise BadInput("--world city: it is generated, and no home can be settled from it; leave out --data and --settle")
+    sizes = {"songs": args.songs, "artists": max(args.songs // 6, 1), "listeners": args.listeners, "seed": args.seed}
+    bar.phase("a week of random in a city of its own, to learn from")
+    logs = joined([game.plays for game in live(City(**sizes, days=7), Random(args.songs, seed=args.seed))[1]])
+    games, ends = [], []
+    for name in args.policy or PLAIN:
+        bar.phase(name)
+        city = City(**sizes, days=args.days)
+        days, played = live(city, _in_city(name, city, logs), progress=bar.advance)
+        ends.append({"policy": name, "members": days[-1].members, "sessions": sum(day.listeners for day in days)})
+        games.append(in_all(name, played, city.n_users))
+    found = [{**one, **end} for one, end in zip(summary(games, np.random.default_rng(args.seed)), ends, strict=True)]
+    if args.json:
+        print_json({"days": args.days, "seed": args.seed, "policies": found})
+        return 0
+    _show(found, f"{args.days} days of {args.listeners:,} listeners, each policy in a city of its own", "listening each")
+    for end in ends:
+        ERR.print(f"{end['policy']}: {end['members']:,} members at the end, {end['sessions']:,} sessions", highlight=False)
+    return 0
+
+
+def _in_city(name: str, city: City, logs: Plays) -> Policy:
+    """The plain policies, over all songs that are or will be there."""
+    if name == "random":
+        return Random(city.n_items, seed=city.seed)
+    if name == "same-artist":
+        return SameArtist(city.artist, seed=city.seed)
+    if name == "top-100":
+        return Top(logs, city.n_items, seed=city.seed)
+    if name == "item-to-item":
+        return ItemToItem(logs, city.n_items, seed=city.seed)
+    raise BadInput(f"--policy: in a city expected one of {', '.join(PLAIN)}, found {name!r}", "policy")
+
+
+def _show(found: list[dict[str, Any]], title: str, time_name: str) -> None:
     print_table(
-        f"{args.sessions:,} sessions each, the same luck for all; 95 % intervals",
-        ("policy", "session time", "songs", "ms a request", "against the first"),
+        title,
+        ("policy", time_name, "songs", "ms a request", "against the first"),
         [
             (
                 one["policy"],
@@ -71,7 +119,6 @@ def run(args: argparse.Namespace) -> int:
             for one in found
         ],
     )
-    return 0
 
 
 def _settle(args: argparse.Namespace, world: Botify, logs: Any) -> int:
