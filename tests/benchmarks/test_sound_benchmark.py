@@ -59,7 +59,7 @@ def test_kinds_find_one_another(folder: Path) -> None:
     assert result["map"] > 0.8
     assert result["mrr"] > 0.9
     assert result["precision@5"] <= 0.6  # three others of each kind: no more than 3 of 5
-    assert set(result["encoders"]) == {"random", "cues", "mfcc", "lda", "lda, levelled"}
+    assert set(result["encoders"]) == {"random", "cues", "mfcc", "lda", "lda, as recorded"}
     for row in result["encoders"].values():
         assert row["map"]["low"] <= row["map"]["mean"] <= row["map"]["high"]
     assert result["gain_of_the_default"]["random"]["map"]["low"] > 0

@@ -7,7 +7,7 @@ from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.sound.lda import ClipLda
 from segue.sound.scatter import Scatter
-from segue.sound.spectrogram import BANDS
+from segue.sound.spectrogram import BANDS, compress, expand
 from segue.sound.statistics import GROUPS, PATCH, RHYTHMS, STATISTICS, patch_statistics
 
 
@@ -84,7 +84,7 @@ def test_a_small_library_has_fewer_directions_than_asked_for() -> None:
 def test_statistics_of_a_patch() -> None:
     rng = np.random.default_rng(5)
     spectrogram = rng.random((2 * PATCH + 50, BANDS)).astype(np.float32)
-    rows = patch_statistics(spectrogram)
+    rows = patch_statistics(spectrogram, level=False)
     assert rows.shape == (2, STATISTICS)
     patch = spectrogram[PATCH : 2 * PATCH]
     np.testing.assert_allclose(rows[1, :BANDS], patch.mean(axis=0), atol=1e-5)
@@ -93,6 +93,13 @@ def test_statistics_of_a_patch() -> None:
     groups = patch.reshape(PATCH, GROUPS, -1)
     peaks = groups.max(axis=2) - groups.mean(axis=2)
     np.testing.assert_allclose(rows[1, -GROUPS:], peaks.std(axis=0), atol=1e-5)
+
+
+def test_a_song_has_the_same_statistics_at_any_level() -> None:
+    spectrogram = (3 * np.random.default_rng(6).random((2 * PATCH, BANDS))).astype(np.float32)
+    quieter = compress(0.1 * expand(spectrogram))
+    np.testing.assert_allclose(patch_statistics(quieter), patch_statistics(spectrogram), atol=2e-3)
+    assert np.abs(patch_statistics(quieter, level=False) - patch_statistics(spectrogram, level=False)).max() > 0.5
 
 
 def test_a_beat_shows_in_its_range_of_the_modulation_spectrum() -> None:

@@ -21,15 +21,15 @@ from segue.evaluation.intervals import Interval, bootstrap, paired
 from segue.evaluation.retrieval import leave_one_out
 from segue.sound.concatenated import Concatenated
 from segue.sound.decode import read
-from segue.sound.encoder import Encoder, Needs
+from segue.sound.encoder import Encoder, Needs, StatisticsEncoder
 from segue.sound.importing import read_network
 from segue.sound.lda import ClipLda
-from segue.sound.loudness import levelled
 from segue.sound.network_encoder import Pretrained
 from segue.sound.spectrogram import log_mel
 from segue.sound.statistics import patch_statistics
 
 DEFAULT = "lda"
+AS_RECORDED = "lda, as recorded"
 BESIDE = "lda beside pretrained"
 K = 5
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             since = time.process_time()
             encoder = make().fit(clips.library(make().needs, level), np.random.default_rng(args.seed))
             fit_cpu_s = time.process_time() - since
-            vectors = np.array([encoder.encode(s) for s in clips.library("spectrogram", level)])
+            vectors = np.array([embed(encoder, s, level) for s in clips.library("spectrogram", True)])
             judged[name] = leave_one_out(vectors @ vectors.T, labels, K)
             factor = _real_time_factor(encoder, level, paths[: args.timed])
             rows[name] = _means(judged[name], args) | {
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 
 def contenders(more: list[str], pretrained: str | None) -> dict[str, tuple[Callable[[], Encoder], bool]]:
-    """Name -> (how to make it, whether loudness is levelled first); DEFAULT is always there."""
+    """Name -> (how to make it, whether statistics are levelled, as they are when it serves); DEFAULT is always there."""
     names = dict.fromkeys(["cues", "mfcc", DEFAULT, *more])
-    out = {name: (wiring.encoder(name), False) for name in names}
-    out[f"{DEFAULT}, levelled"] = (wiring.encoder(DEFAULT), True)
+    out = {name: (wiring.encoder(name), True) for name in names}
+    out[AS_RECORDED] = (wiring.encoder(DEFAULT), False)
     if pretrained is None:
         return out
     model, spec = read_network(Path(pretrained))
@@ -90,8 +90,8 @@ def contenders(more: list[str], pretrained: str | None) -> dict[str, tuple[Calla
         return Pretrained().serve(model, spec)
 
     return out | {
-        "pretrained": (network, False),
-        BESIDE: (lambda: Concatenated([ClipLda(shrinkage=0.1, emphasis=0.0), network()]), False),
+        "pretrained": (network, True),
+        BESIDE: (lambda: Concatenated([ClipLda(shrinkage=0.1, emphasis=0.0), network()]), True),
     }
 
 
@@ -119,8 +119,14 @@ class Library:
     def __iter__(self) -> Iterator[Float32]:
         for file in self.files:
             spectrogram = np.load(file)
-            spectrogram = levelled(spectrogram) if self.level else spectrogram
-            yield patch_statistics(spectrogram) if self.needs == "statistics" else spectrogram
+            yield patch_statistics(spectrogram, level=self.level) if self.needs == "statistics" else spectrogram
+
+
+def embed(encoder: Encoder, spectrogram: Float32, level: bool) -> Float32:
+    """The vector of a song, as it is served, or without levelling where that is what is measured."""
+    if level or not isinstance(encoder, StatisticsEncoder):
+        return encoder.encode(spectrogram)
+    return encoder.encode_statistics(patch_statistics(spectrogram, level=False))
 
 
 def _table(tracks: Path, folder: Path, label: str) -> tuple[list[Path], NDArray[np.str_]]:
@@ -180,6 +186,6 @@ def _real_time_factor(encoder: Encoder, level: bool, paths: list[Path]) -> float
             since, seconds = time.process_time(), 0.0
         samples, facts = read(path)
         spectrogram = log_mel(samples)
-        encoder.encode(levelled(spectrogram) if level else spectrogram)
+        embed(encoder, spectrogram, level)
         seconds += facts.seconds
     return seconds / (time.process_time() - since)

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from segue.core.types import Float32
+from segue.sound.loudness import levelled
 from segue.sound.spectrogram import BANDS, FRAMES_A_SECOND
 
 PATCH = 187
@@ -19,15 +20,17 @@ RHYTHM_LOW, RHYTHM_HIGH = 0.5, 20.0
 """Hz: from two seconds a beat to the roughness of fast notes."""
 STATISTICS = 3 * BANDS + GROUPS * (RHYTHMS + 3)
 """Numbers a patch: means, deviations, deviations of the differences, modulation spectrum, spectral contrast."""
-STATISTICS_VERSION = 2
+STATISTICS_VERSION = 3
 """Changes with every change of the numbers: what is cached under another version is computed anew."""
 
 
-def patch_statistics(spectrogram: Float32) -> Float32:
+def patch_statistics(spectrogram: Float32, *, level: bool = True) -> Float32:
     """(patches, STATISTICS) float32 of (frames, BANDS): a row for each 3 s, a rest of less than 3 s left out.
 
-    A song shorter than a patch is repeated until it fills one. Columns: the BANDS means over time, the BANDS standard
-    deviations, the BANDS standard deviations of the difference between neighbouring frames, log10(1 + amplitude) of the
+    The song is levelled to loudness.TARGET first, so that its mastering does not count, unless `level` is False (for
+    measurements). A song shorter than a patch is repeated until it fills one.
+
+    Columns: the BANDS means over time, the BANDS standard deviations, the BANDS standard deviations of the difference between neighbouring frames, log10(1 + amplitude) of the
     modulation of each group of bands in each range of modulation frequency, groups outermost; and the spectral contrast (after
     Jiang et al. 2002) of each group: how far its peak stands above its mean, its mean above its valley, and the deviation of
     the former.
@@ -35,6 +38,8 @@ def patch_statistics(spectrogram: Float32) -> Float32:
     frames = len(spectrogram)
     if frames == 0:
         raise ValueError("a spectrogram has at least one frame; got none")
+    if level:
+        spectrogram = levelled(spectrogram)
     if frames < PATCH:
         spectrogram = np.resize(spectrogram, (PATCH, BANDS))
     patches = len(spectrogram) // PATCH
