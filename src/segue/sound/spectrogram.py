@@ -54,8 +54,9 @@ def compress(power: Float32) -> Float32:
 
 
 def expand(spectrogram: Float32) -> Float32:
-    """The mel power of a log-mel spectrogram: the inverse of compress, a new array."""
-    power = spectrogram * np.float32(np.log(10))
+    """The mel power of a log-mel spectrogram: the inverse of compress, a new array; what is below zero has none."""
+    power = np.maximum(spectrogram, np.float32(0))
+    power *= np.float32(np.log(10))
     np.expm1(power, out=power)
     power *= np.float32(1 / COMPRESSION)
     return np.asarray(power, np.float32)

@@ -30,10 +30,10 @@ def patch_statistics(spectrogram: Float32, *, level: bool = True) -> Float32:
     The song is levelled to loudness.TARGET first, so that its mastering does not count, unless `level` is False (for
     measurements). A song shorter than a patch is repeated until it fills one.
 
-    Columns: the BANDS means over time, the BANDS standard deviations, the BANDS standard deviations of the difference between neighbouring frames, log10(1 + amplitude) of the
-    modulation of each group of bands in each range of modulation frequency, groups outermost; and the spectral contrast (after
-    Jiang et al. 2002) of each group: how far its peak stands above its mean, its mean above its valley, and the deviation of
-    the former.
+    Columns: the BANDS means over time, the BANDS standard deviations, the BANDS standard deviations of the difference between
+    neighbouring frames, log10(1 + amplitude) of the modulation of each group of bands in each range of modulation frequency,
+    groups outermost; and the spectral contrast (after Jiang et al. 2002) of each group: how far its peak stands above its
+    mean, its mean above its valley, and the deviation of the former.
     """
     frames = len(spectrogram)
     if frames == 0:
