@@ -30,6 +30,9 @@ def test_peeking_every_day_finds_nothing_in_nothing_too_often_only_without_the_s
     sequence = (z > half_widths(nothing.n, 0.05, rho=RHO)).any(axis=1).mean()
     sequential = (z > boundaries(FRACTIONS, 0.05)).any(axis=1).mean()
     fixed, peeked = (z[:, -1] > Z).mean(), (z > Z).any(axis=1).mean()
+    print(
+        f"false positives: sequence {sequence:.4f}, group sequential {sequential:.4f}, fixed {fixed:.4f}, peeked {peeked:.4f}"
+    )
     assert sequence <= 0.05
     assert abs(sequential - 0.05) <= 0.015
     assert abs(fixed - 0.05) <= 0.015

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def shown(who: Assigned, now: int) -> Assigned:
 
 def test_of_500_bad_models_nearly_all_are_rolled_back_before_a_quarter_of_the_traffic() -> None:
     ends = [ramp(np.random.default_rng([91, k]), -0.05) for k in range(500)]
+    print("bad models, (how it ended, at which step):", Counter(ends))
     back = sum(how == "rolled back" and step < 4 for how, step in ends)
     assert back >= 475
     assert sum(step >= 4 for _, step in ends) <= 5, "none goes on"
@@ -93,6 +95,7 @@ def test_of_500_bad_models_nearly_all_are_rolled_back_before_a_quarter_of_the_tr
 
 def test_of_500_neutral_models_few_are_rolled_back() -> None:
     ends = [ramp(np.random.default_rng([92, k]), 0.0) for k in range(500)]
+    print("neutral models, (how it ended, at which step):", Counter(ends))
     assert sum(how == "rolled back" for how, _ in ends) <= 25
     assert sum(step >= 4 for _, step in ends) <= 25, "what is no better is not shipped"
 
