@@ -25,7 +25,7 @@ from segue.catalogue.duplicates import join_duplicates
 from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotReady, SegueError
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Vectors
-from segue.core.records import AGE_BANDS
+from segue.core.records import AGE_BANDS, Audio
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
 from segue.events.ingest import Ingest
@@ -172,6 +172,7 @@ class Home:
     def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
         self.path, self.settings, self._writer = path, settings, writer
         self._opened: list[Any] = []
+        self.sounds: list[Callable[[int], Audio | None]] = []  # who may have the sound of an item, asked in order
         self._folds = False
 
     def __enter__(self) -> Self:
@@ -473,6 +474,13 @@ class Home:
             newcomers=radio.newcomers,
         )
 
+    def audio_of(self, item: int) -> Audio | None:
+        """What plays an item by dense id, None where nothing does."""
+        for source in self.sounds:
+            if (found := source(item)) is not None:
+                return found
+        return None
+
     def ingest(self) -> Ingest:
         """The one that writes."""
         made = Ingest(self.log, self.state, self.catalogue)
@@ -538,6 +546,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         recommender=recommender,
         counters=counters,
         keys=api_keys,
+        audio_of=home.audio_of,
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
         arms=home.arms(recommender),

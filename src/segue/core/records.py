@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 
@@ -29,6 +31,13 @@ class UserRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     region: str | None = None
     tags: list[str] | None = None  # favourite tags, as told at onboarding
     artists: list[str] | None = None  # favourite artists, as told at onboarding
+
+
+class Audio(msgspec.Struct, frozen=True):
+    """What a player is given for an item: a file that may be read, or the bytes themselves, and the MIME type."""
+
+    source: Path | bytes
+    mime: str
 
 
 AGE_BANDS: tuple[str, ...] = ("0-12", "13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65+")

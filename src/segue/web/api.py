@@ -103,8 +103,7 @@ def _stored(accepted: int, rejected: Sequence[Rejection]) -> Response:
 
 async def get_item(request: Request) -> Response:
     """All that is known of an item."""
-    catalogue = service_of(request).catalogue
-    return answer(catalogue.item(_dense(catalogue.items.find([request.path_params["id"]]), "item", request)))
+    return answer(service_of(request).catalogue.item(dense_item(request)))
 
 
 async def get_user(request: Request) -> Response:
@@ -114,6 +113,11 @@ async def get_user(request: Request) -> Response:
     body = msgspec.to_builtins(record)
     band = body.pop("age_band", None)
     return answer({**body, "age_band": AGE_BANDS[band] if band is not None else None})
+
+
+def dense_item(request: Request) -> int:
+    """The dense id of the item that the path names; NotFound."""
+    return _dense(service_of(request).catalogue.items.find([request.path_params["id"]]), "item", request)
 
 
 def _dense(found: Int32, what: str, request: Request) -> int:
@@ -225,7 +229,7 @@ def slate_json(service: Service, exposure: Exposure, warnings: list[str]) -> dic
 async def get_similar(request: Request) -> Response:
     """Neighbours of an item, by=sound or by=listeners."""
     service = service_of(request)
-    item = _dense(service.catalogue.items.find([request.path_params["id"]]), "item", request)
+    item = dense_item(request)
     by = request.query_params.get("by", "listeners")
     if by not in SIMILAR:
         raise BadInput(f"by: expected {' or '.join(SIMILAR)}, found {by[:50]!r}", "by")

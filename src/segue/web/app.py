@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, botify, experiments, openapi, pages, quality
+from segue.web import api, audio, botify, experiments, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -59,6 +59,7 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("GET", "/v1/users/{id}", api.get_user),
     ("POST", "/v1/recommendations", api.post_recommendations),
     ("GET", "/v1/items/{id}/similar", api.get_similar),
+    ("GET", "/v1/items/{id}/audio", audio.get_audio),
     ("GET", "/v1/users/{id}/collaborative", api.get_collaborative),
     ("GET", "/v1/popular", api.get_popular),
     ("GET", "/v1/search", api.get_search),

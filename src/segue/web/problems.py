@@ -18,6 +18,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     413: "Too large",
+    416: "Range not satisfiable",
     422: "Cannot be used",
     500: "Failed",
     503: "Not ready",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from segue.core.ports import Catalogue, OnlineState
+from segue.core.records import Audio
 from segue.core.types import Exposure
 from segue.events.ingest import IngestResult
 from segue.events.schema import EventIn
@@ -45,6 +46,7 @@ class Service:
     quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
     botify: tuple[str, str] | None = None  # names of items and users for the botify protocol; None = not served
     arms: Arms | None = None
+    audio_of: Callable[[int], Audio | None] = lambda item: None  # the sound of an item by dense id; called in a thread
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:
