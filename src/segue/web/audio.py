@@ -78,7 +78,7 @@ def _opened(audio: Audio) -> tuple[BinaryIO | None, int, str]:
     if not _plain(found.st_mode) or not found.st_size:
         file.close()
         return None, 0, ""
-    return file, found.st_size, f'"{found.st_mtime_ns:x}-{found.st_size:x}"'  # type: ignore[return-value]
+    return file, found.st_size, f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
 
 
 def _plain(mode: int) -> bool:
