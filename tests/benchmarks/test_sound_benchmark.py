@@ -63,6 +63,8 @@ def test_kinds_find_one_another(folder: Path) -> None:
     for row in result["encoders"].values():
         assert row["map"]["low"] <= row["map"]["mean"] <= row["map"]["high"]
     assert result["gain_of_the_default"]["random"]["map"]["low"] > 0
+    assert result["encoders"]["lda"]["kept_6_db_down"] > 0.97
+    assert result["encoders"]["lda, as recorded"]["kept_6_db_down"] <= 1
     assert result["fit_cpu_s"] >= 0
     assert result["real_time_factor"] > 1
 

@@ -25,7 +25,7 @@ from segue.sound.encoder import Encoder, Needs, StatisticsEncoder
 from segue.sound.importing import read_network
 from segue.sound.lda import ClipLda
 from segue.sound.network_encoder import Pretrained
-from segue.sound.spectrogram import log_mel
+from segue.sound.spectrogram import compress, expand, log_mel
 from segue.sound.statistics import patch_statistics
 
 DEFAULT = "lda"
@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
                 "dimension": encoder.dimension, "fit_cpu_s": round(fit_cpu_s, 3), "real_time_factor": round(factor, 1),
                 "version": encoder.manifest()["version"],
             }  # fmt: skip
+            if isinstance(encoder, StatisticsEncoder):
+                quieter = [embed(encoder, turned_down(s), level) for s in clips.library("spectrogram", True)]
+                rows[name]["kept_6_db_down"] = round(_kept(vectors, np.array(quieter)), 4)
             print(f"{name}: mAP {judged[name]['map'].mean():.3f}", file=sys.stderr)
         main = rows[DEFAULT]
         return {
@@ -127,6 +130,21 @@ def embed(encoder: Encoder, spectrogram: Float32, level: bool) -> Float32:
     if level or not isinstance(encoder, StatisticsEncoder):
         return encoder.encode(spectrogram)
     return encoder.encode_statistics(patch_statistics(spectrogram, level=False))
+
+
+def turned_down(spectrogram: Float32, decibels: float = 6.0) -> Float32:
+    """The spectrogram of the same recording, so much quieter."""
+    return compress(expand(spectrogram) * np.float32(10 ** (-decibels / 10)))
+
+
+def _kept(vectors: Float32, changed: Float32) -> float:
+    """The share of the K nearest clips that a changed clip still has."""
+    before, after = vectors @ vectors.T, changed @ vectors.T
+    kept = []
+    for row in range(len(vectors)):
+        nearest = [set(np.argsort(-np.delete(s[row], row), kind="stable")[:K].tolist()) for s in (before, after)]
+        kept.append(len(nearest[0] & nearest[1]) / len(nearest[0]))
+    return float(np.mean(kept))
 
 
 def _table(tracks: Path, folder: Path, label: str) -> tuple[list[Path], NDArray[np.str_]]:
