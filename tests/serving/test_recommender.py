@@ -105,7 +105,8 @@ def test_a_failing_source_is_left_out_and_counted() -> None:
 
 def test_a_hanging_source_is_left_out_counted_and_not_asked_again_until_it_returns() -> None:
     hanging = Hanging()
-    house = House([Fixed([1, 2], "cooccurrence"), hanging], deadline_ms=50)
+    house = House([Fixed([1, 2], "cooccurrence"), hanging], deadline_ms=30_000)
+    house.recommender.budget_s = 0.5
     slate = house.recommender.recommend(query(limit=2)).slate
     assert set(slate.items.tolist()) == {1, 2}
     assert house.counted["source_late", "hanging"] == 1
@@ -239,7 +240,8 @@ class AtOnce(Fixed):
 
 def test_a_source_of_arrays_is_asked_on_the_thread_of_the_request_beside_one_that_hangs() -> None:
     quick, hanging = AtOnce([3, 4, 5]), Hanging()
-    house = House([hanging, quick], deadline_ms=50)
+    house = House([hanging, quick], deadline_ms=30_000)  # a busy machine must not decide this test
+    house.recommender.budget_s = 0.5
     slate = house.recommender.recommend(query(limit=3)).slate
     assert quick.thread is threading.current_thread()
     assert set(slate.items.tolist()) == {3, 4, 5}, "what hangs is asked elsewhere and holds nobody"
