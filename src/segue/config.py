@@ -52,6 +52,11 @@ class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     discovery: Share = 0.7  # share of never-heard songs before a listener has shown a taste for them
     artist_gap: Size = 2  # other artists between two songs of one artist
     max_per_artist: Count = 2  # songs of one artist in a slate of ten, in proportion for longer ones
+    max_per_album: Size = 0  # songs of one album in a slate of ten; 0 = as many as the artist may have
+    diversity: Weight = 0.0  # how much a song loses for being like one before it in the slate, in deviations of the scores
+    calibration: Weight = 0.0  # how much a slate loses for not having the tags that the listener plays, in their shares
+    fatigue: Weight = 0.0  # how much a song loses that was shown and passed over
+    freshness: Weight = 0.0  # how much a song gains that has just come out
     explore: Share = 0.05  # chance that a place is drawn from the near-top instead of the top
     explore_pool: Count = 40
     newcomers: Share = 0.5  # of those draws, the share for songs with few plays that are near by sound

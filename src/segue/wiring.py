@@ -472,6 +472,12 @@ class Home:
             explore_pool=radio.explore_pool,
             temperature=radio.temperature,
             newcomers=radio.newcomers,
+            max_per_album=radio.max_per_album,
+            diversity=radio.diversity,
+            calibration=radio.calibration,
+            fatigue=radio.fatigue,
+            freshness=radio.freshness,
+            vectors=self.vectors.get,
         )
 
     def audio_of(self, item: int) -> Audio | None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segue.core.ports import OnlineState
 from segue.core.types import Bool, Candidates, Float32, Int32, Items, Query
+from segue.reranking.kernels import fill
+from segue.reranking.variety import DEPTH, Variety, newness, passed_over, variety_of
 
 CARRIER = "sound"
 """The source that knows a song before anybody has played it."""
@@ -31,6 +32,11 @@ class Radio:
     A song that nobody has played cannot prove itself to a ranker. So of the draws, the share `newcomers` goes to allowed songs
     with fewer than `few` plays that are near by sound (at least half as near as the nearest), in proportion to how near; it
     goes back to the softmax where there are none. The propensity counts both ways a song can be drawn.
+
+    `fatigue` and `freshness` move scores before the filling, `diversity` (unlike the songs before) and `calibration` (the
+    listener's own mix of tags) from place to place among the DEPTH best, each in standard deviations of the scores; 0
+    switches one off, and then it costs nothing. What is best and what the draws weigh by are the moved scores, so
+    propensities stay exact. Calibration does not speak where the listener asked for something (seeds).
     """
 
     name: ClassVar[str] = "radio"
@@ -47,9 +53,17 @@ class Radio:
         temperature: float = 1.0,
         newcomers: float = 0.5,
         few: float = 5.0,
+        max_per_album: int = 0,
+        diversity: float = 0.0,
+        calibration: float = 0.0,
+        fatigue: float = 0.0,
+        freshness: float = 0.0,
+        vectors: Callable[[Int32], Float32] | None = None,
     ) -> None:
-        self._facts, self._state = facts, state
-        self.artist_gap, self.max_per_artist = artist_gap, max_per_artist
+        self._facts, self._state, self._vectors = facts, state, vectors
+        self.artist_gap, self.max_per_artist, self.max_per_album = artist_gap, max_per_artist, max_per_album
+        self.diversity, self.calibration = diversity, calibration
+        self.fatigue, self.freshness = fatigue, freshness
         self.explore, self.explore_pool, self.temperature = explore, explore_pool, temperature
         self.newcomers, self.few = newcomers, few
 
@@ -58,23 +72,45 @@ class Radio:
     ) -> tuple[NDArray[np.intp], Float32, Bool]:
         """At most query.limit places into the candidates, their propensities, and which were drawn rather than best."""
         facts = self._facts()
-        order = np.lexsort((candidates.items, -scores))
+        times, _ = self._state.heard(query.user, candidates.items)
+        marks = self._state.marks(query.user, candidates.items)
+        moved = self._moved(query, candidates.items, scores, (times, marks), facts)
+        order = np.lexsort((candidates.items, -moved))
         items = candidates.items[order]
-        heard = familiar(self._state, query.user, items)
-        standard = (scores[order] - scores.mean()) / (scores.std() + 1e-6) if len(scores) else scores
         discovery = 1.0 if query.discovery is None else query.discovery
-        picks, propensities, explored = _fill(
-            facts.artist[items],
-            facts.work[items],
-            heard,
-            standard.astype(np.float64) / self.temperature,
+        picks, propensities, explored = fill(
+            (facts.artist[items], facts.album[items], facts.work[items], met(times, marks)[order]),
+            moved[order] / self.temperature,
             played_artists(query, facts, self.artist_gap),
             self._carried(query, candidates)[order],
             rng.random((query.limit, 2)),
-            np.array([discovery, self.explore, self.newcomers]),
-            np.array([self.artist_gap, self._cap(query.limit), self.explore_pool]),
+            (np.array([discovery, self.explore, self.newcomers]), self._limits(query.limit)),
+            self._variety(query, items[:DEPTH], facts),
         )
         return order[picks], propensities, explored
+
+    def _moved(
+        self, query: Query, items: Int32, scores: Float32, known: tuple[NDArray[np.uint16], NDArray[np.uint8]], facts: Items
+    ) -> NDArray[np.float64]:
+        """Standardized scores, less what was passed over, more what is new, (n,)."""
+        moved = (scores.astype(np.float64) - scores.mean()) / (scores.std() + 1e-6) if len(scores) else np.zeros(0)
+        if self.fatigue:
+            moved -= self.fatigue * passed_over(query, items, *known)
+        if self.freshness:
+            moved += self.freshness * newness(query.now, items, facts)
+        return moved
+
+    def _variety(self, query: Query, items: Int32, facts: Items) -> Variety:
+        """What the places are scored against each other by."""
+        if not (self.diversity or self.calibration):
+            return Variety.off()
+        vectors = np.zeros((len(items), 0), np.float32) if self._vectors is None or not self.diversity else self._vectors(items)
+        return variety_of(items, vectors, query, facts, np.array([self.diversity, self.calibration]) / self.temperature)
+
+    def _limits(self, limit: int) -> NDArray[np.int64]:
+        """Gap and cap of an artist, size of the pool, cap of an album (as good as none where it is 0)."""
+        album = self._cap(self.max_per_album, limit) if self.max_per_album else limit + 1
+        return np.array([self.artist_gap, self._cap(self.max_per_artist, limit), self.explore_pool, album])
 
     def _carried(self, query: Query, candidates: Candidates) -> NDArray[np.float64]:
         """How near each candidate is by sound, where it is near and few have played it; 0 elsewhere, (n,)."""
@@ -89,14 +125,14 @@ class Radio:
             carried[rows] = near[rows]
         return carried
 
-    def _cap(self, limit: int) -> int:
-        return max(self.max_per_artist, -(-self.max_per_artist * limit // 10))
+    @staticmethod
+    def _cap(cap: int, limit: int) -> int:
+        return max(cap, -(-cap * limit // 10))
 
 
-def familiar(state: OnlineState, user: int, items: Int32) -> Bool:
+def met(times: NDArray[np.uint16], marks: NDArray[np.uint8]) -> Bool:
     """Whether the listener has played each item, or said what they think of it."""
-    times, _ = state.heard(user, items)
-    return np.asarray((times > 0) | ((state.marks(user, items) & VOTES) > 0), np.bool_)
+    return np.asarray((times > 0) | ((marks & VOTES) > 0), np.bool_)
 
 
 def played_artists(query: Query, facts: Items, gap: int) -> Int32:
@@ -104,96 +140,3 @@ def played_artists(query: Query, facts: Items, gap: int) -> Int32:
     items = query.recent.items[query.recent.in_session]
     items = items[items < len(facts)][:gap]
     return facts.artist[items][::-1].copy()
-
-
-@njit(cache=True, nogil=True)
-def _fill(artists, works, heard, scores, before, carried, draws, shares, limits):  # type: ignore[no-untyped-def]
-    """Greedy filling over candidates sorted best first; returns (places, propensities, explored)."""
-    everyone, newcomers = np.arange(len(artists)), np.flatnonzero(carried > 0)
-    fresh = np.empty(len(newcomers), np.int64)
-    n, k = len(artists), min(len(draws), len(artists))
-    gap, cap, pool_size = limits[0], limits[1], limits[2]
-    discovery = shares[0]
-    picks = np.empty(k, np.int64)
-    propensities = np.empty(k, np.float32)
-    explored = np.zeros(k, np.bool_)
-    used = np.zeros(n, np.bool_)
-    pool = np.empty(pool_size, np.int64)
-    new_songs, made = 0, 0
-    for place in range(k):
-        want_new = new_songs < np.floor(discovery * (place + 1) + 0.5)
-        size = 0
-        for strictness in range(4):
-            rules = (strictness, want_new, gap, cap)
-            size = _allowed((artists, works, heard), everyone, used, picks[:place], before, pool, rules)
-            if size:
-                break
-        if size == 0:
-            break
-        n_fresh = _allowed((artists, works, heard), newcomers, used, picks[:place], before, fresh, rules)
-        choice, chance, drawn = _draw(scores, pool[:size], carried, fresh[:n_fresh], draws[place], shares)
-        picks[place], propensities[place], explored[place] = choice, chance, drawn
-        used[choice] = True
-        new_songs += not heard[choice]
-        made += 1
-    return picks[:made], propensities[:made], explored[:made]
-
-
-@njit(cache=True, nogil=True)
-def _allowed(columns, among, used, picks, before, pool, rules):  # type: ignore[no-untyped-def]
-    """The first of `among` that this place allows, into pool; how many. Second versions are never allowed."""
-    (artists, works, heard), (strictness, want_new, gap, cap) = columns, rules
-    size = 0
-    for c in among:
-        if size == len(pool):
-            break
-        if used[c] or (strictness < 1 and want_new == heard[c]):
-            continue
-        artist, count, distance, second = artists[c], 0, 1 << 30, False
-        for back in range(len(picks)):
-            other = picks[len(picks) - 1 - back]
-            second = second or works[other] == works[c]
-            if artist != -1 and artists[other] == artist:
-                count += 1
-                distance = min(distance, back)
-        if artist != -1 and distance == 1 << 30:
-            for back in range(len(before)):
-                if before[len(before) - 1 - back] == artist:
-                    distance = len(picks) + back
-                    break
-        if second or (strictness < 3 and distance < gap) or (strictness < 2 and count >= cap):
-            continue
-        pool[size] = c
-        size += 1
-    return size
-
-
-@njit(cache=True, nogil=True)
-def _drawn(weights, target):  # type: ignore[no-untyped-def]
-    """The place where the running sum of the weights passes the target."""
-    for i in range(len(weights)):
-        target -= weights[i]
-        if target < 0:
-            return i
-    return len(weights) - 1
-
-
-@njit(cache=True, nogil=True)
-def _draw(scores, pool, carried, fresh, draw, shares):  # type: ignore[no-untyped-def]
-    """One place: (candidate, propensity, drawn)."""
-    explore, weights, news = shares[1], np.exp(scores[pool] - scores[pool[0]]), carried[fresh]
-    share = shares[2] if len(fresh) else 0.0
-    if draw[0] >= explore:
-        chosen = pool[0]
-    elif draw[1] < share:
-        chosen = fresh[_drawn(news, draw[1] / share * news.sum())]
-    else:
-        chosen = pool[_drawn(weights, (draw[1] - share) / (1.0 - share) * weights.sum())]
-    chance = 1.0 - explore if chosen == pool[0] else 0.0
-    for i in range(len(pool)):
-        if pool[i] == chosen:
-            chance += explore * (1.0 - share) * weights[i] / weights.sum()
-    for i in range(len(fresh)):
-        if fresh[i] == chosen:
-            chance += explore * share * news[i] / news.sum()
-    return chosen, np.float32(min(chance, 1.0)), draw[0] < explore

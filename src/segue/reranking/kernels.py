@@ -1,0 +1,182 @@
+"""The filling of a slate, place by place, and what the places are scored against each other by.
+
+All in one file: numba's cache on disk knows a kernel by its own file, not by those of the kernels that it calls.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+SMOOTHING = 0.01
+"""Share of the wanted mix in the slate's own, so that the divergence stays finite (Steck 2018, alpha)."""
+
+
+@njit(cache=True, nogil=True)
+def fill(columns, scores, before, carried, draws, settings, variety):  # type: ignore[no-untyped-def]
+    """Greedy filling over candidates sorted best first; returns (places, propensities, explored)."""
+    heard, (shares, limits) = columns[3], settings
+    n, k, m = len(scores), min(len(draws), len(scores)), len(variety.tags_ptr) - 1
+    everyone, newcomers = np.arange(n), np.flatnonzero(carried > 0)
+    fresh, pool = np.empty(len(newcomers), np.int64), np.empty(limits[2], np.int64)
+    picks, propensities, explored = np.empty(k, np.int64), np.empty(k, np.float32), np.zeros(k, np.bool_)
+    used = np.zeros(n, np.bool_)
+    effective, closest, given = scores.copy(), np.zeros(m), np.zeros(len(variety.mix))
+    new_songs, made = 0, 0
+    for place in range(k):
+        if m:
+            everyone[:m] = rescore(variety, scores, closest, given, place, effective)
+        want_new = new_songs < np.floor(shares[0] * (place + 1) + 0.5)
+        size = 0
+        for strictness in range(4):
+            rules = (strictness, want_new, limits)
+            size = _allowed(columns, everyone, used, picks[:place], before, pool, rules)
+            if size:
+                break
+        if size == 0:
+            break
+        n_fresh = _allowed(columns, newcomers, used, picks[:place], before, fresh, rules)
+        choice, chance, drawn = _draw(effective, pool[:size], carried, fresh[:n_fresh], draws[place], shares)
+        picks[place], propensities[place], explored[place] = choice, chance, drawn
+        used[choice] = True
+        new_songs += not heard[choice]
+        made += 1
+        if m:
+            remember_pick(variety, choice, closest, given)
+    return picks[:made], propensities[:made], explored[:made]
+
+
+@njit(cache=True, nogil=True)
+def _allowed(columns, among, used, picks, before, pool, rules):  # type: ignore[no-untyped-def]
+    """The first of `among` that this place allows, into pool; how many. Second versions are never allowed."""
+    (artists, albums, works, heard), (strictness, want_new, limits) = columns, rules
+    gap, cap, album_cap = limits[0], limits[1], limits[3]
+    size = 0
+    for c in among:
+        if size == len(pool):
+            break
+        if used[c] or (strictness < 1 and want_new == heard[c]):
+            continue
+        artist, count, on_album, distance, second = artists[c], 0, 0, 1 << 30, False
+        for back in range(len(picks)):
+            other = picks[len(picks) - 1 - back]
+            second = second or works[other] == works[c]
+            on_album += albums[c] != -1 and albums[other] == albums[c]
+            if artist != -1 and artists[other] == artist:
+                count += 1
+                distance = min(distance, back)
+        if artist != -1 and distance == 1 << 30:
+            for back in range(len(before)):
+                if before[len(before) - 1 - back] == artist:
+                    distance = len(picks) + back
+                    break
+        if second or (strictness < 3 and distance < gap) or (strictness < 2 and (count >= cap or on_album >= album_cap)):
+            continue
+        pool[size] = c
+        size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _drawn(weights, target):  # type: ignore[no-untyped-def]
+    """The place where the running sum of the weights passes the target."""
+    for i in range(len(weights)):
+        target -= weights[i]
+        if target < 0:
+            return i
+    return len(weights) - 1
+
+
+@njit(cache=True, nogil=True)
+def _draw(scores, pool, carried, fresh, draw, shares):  # type: ignore[no-untyped-def]
+    """One place: (candidate, propensity, drawn)."""
+    explore, weights, news = shares[1], np.exp(scores[pool] - scores[pool[0]]), carried[fresh]
+    share = shares[2] if len(fresh) else 0.0
+    if draw[0] >= explore:
+        chosen = pool[0]
+    elif draw[1] < share:
+        chosen = fresh[_drawn(news, draw[1] / share * news.sum())]
+    else:
+        chosen = pool[_drawn(weights, (draw[1] - share) / (1.0 - share) * weights.sum())]
+    chance = 1.0 - explore if chosen == pool[0] else 0.0
+    for i in range(len(pool)):
+        if pool[i] == chosen:
+            chance += explore * (1.0 - share) * weights[i] / weights.sum()
+    for i in range(len(fresh)):
+        if fresh[i] == chosen:
+            chance += explore * share * news[i] / news.sum()
+    return chosen, np.float32(min(chance, 1.0)), draw[0] < explore
+
+
+@njit(cache=True, nogil=True)
+def masses(ptr, tags, names, mass):  # type: ignore[no-untyped-def]
+    """The share of each song that is each named tag, into mass (m, T)."""
+    for i in range(len(ptr) - 1):
+        for t in range(ptr[i], ptr[i + 1]):
+            at = np.searchsorted(names, tags[t])
+            if at < len(names) and names[at] == tags[t]:
+                mass[i, at] += 1.0 / (ptr[i + 1] - ptr[i])
+
+
+@njit(cache=True, nogil=True)
+def likeness(variety, i, j):  # type: ignore[no-untyped-def]
+    """Likeness of two of the best candidates in [0, 1]: the mean of cosine (not below 0) and Jaccard of tags that are known."""
+    parts, total = 0, 0.0
+    if variety.vectors.shape[1] > 0:
+        dot = np.float32(0.0)
+        for c in range(variety.vectors.shape[1]):
+            dot += variety.vectors[i, c] * variety.vectors[j, c]
+        if dot == dot:
+            parts += 1
+            total += np.float64(min(max(dot, np.float32(0.0)), np.float32(1.0)))
+    a, b = variety.tags_ptr[i], variety.tags_ptr[j]
+    n, m = variety.tags_ptr[i + 1] - a, variety.tags_ptr[j + 1] - b
+    if n > 0 and m > 0:
+        both = 0
+        for s in range(n):
+            for t in range(m):
+                both += variety.tags[a + s] == variety.tags[b + t]
+        parts += 1
+        total += both / (n + m - both)
+    return total / parts if parts else 0.0
+
+
+@njit(cache=True, nogil=True)
+def divergence(variety, i, given, places):  # type: ignore[no-untyped-def]
+    """KL(wanted mix || mix of the slate with candidate i in it), the slate's smoothed (Steck 2018); 0 where no mix is known."""
+    total = 0.0
+    for t in range(len(variety.mix)):
+        p = variety.mix[t]
+        q = (given[t] + variety.mass[i, t]) / (places + 1)
+        total += p * np.log(p / ((1.0 - SMOOTHING) * q + SMOOTHING * p))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def rescore(variety, scores, closest, given, places, effective):  # type: ignore[no-untyped-def]
+    """Scores of the m best candidates for the next place into effective, and the order that they give, best first (m,).
+
+    Maximal marginal relevance (Carbonell, Goldstein 1998): less weights[0] times the likeness to the most alike song of
+    the places before; less weights[1] times the divergence from the listener's mix, once for each place so far, so that
+    the weight means the same in slates of any length (Steck weighs one divergence against a sum over the list).
+    """
+    m = len(variety.tags_ptr) - 1
+    for i in range(m):
+        lost = variety.weights[0] * closest[i]
+        if variety.weights[1] > 0:
+            lost += variety.weights[1] * (places + 1) * divergence(variety, i, given, places)
+        effective[i] = scores[i] - lost
+    return np.argsort(-effective[:m], kind="mergesort")
+
+
+@njit(cache=True, nogil=True)
+def remember_pick(variety, pick, closest, given):  # type: ignore[no-untyped-def]
+    """Take a song that got a place into what the next places are scored against."""
+    m = len(variety.tags_ptr) - 1
+    if pick >= m:
+        return
+    if variety.weights[0] > 0:
+        for i in range(m):
+            closest[i] = max(closest[i], likeness(variety, i, pick))
+    for t in range(len(variety.mix)):
+        given[t] += variety.mass[pick, t]
