@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLo
 from segue.core.evidence import union
 from segue.core.types import Arrays, Candidates, Float32, History, Items, Query, Recent, Scored
 from segue.features.compute import Features, remember
+from segue.ranking.boosting import Boosting
 from segue.ranking.logistic import Logistic
 from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.online_state.arrays import ArrayState
@@ -273,3 +275,28 @@ def test_only_for_reaches_the_trial_and_not_the_last_fit(tmp_path: Path) -> None
         now=T0 + DAYS * DAY_MS,
     )
     assert asked == [30, -1]
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("No module named 'lightgbm'"), OSError("libgomp.so.1: cannot open shared object")]
+)
+def test_a_night_without_lightgbm_trains_the_rest_and_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The wheel needs a library that slim machines lack: the import fails, the night does not."""
+    real = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name.partition(".")[0] == "lightgbm":
+            raise error
+        return real(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    report = night(tmp_path, [Boosting, Logistic])
+    assert report.ranker == "logistic"
+    (note,) = [note for note in report.notes if "boosting" in note]
+    assert str(error) in note
+    assert "libgomp1" in note
+    alone = night(tmp_path, Boosting, force=True)
+    assert alone.ranker == "first"
+    assert alone.promoted

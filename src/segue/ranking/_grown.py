@@ -29,6 +29,18 @@ class Grown:
     seed: int
     threads: int
 
+    @staticmethod
+    def lacking() -> str:
+        """Why trees cannot be grown on this machine, and what to install; "" where they can."""
+        try:
+            import lightgbm  # noqa: F401
+        except (ImportError, OSError) as error:  # OSError: the package is there, a library of the system is not
+            return (
+                f"LightGBM cannot be loaded ({error}); install it with `pip install lightgbm`, "
+                "and the GNU OpenMP runtime that it needs (package libgomp1 on Debian and Ubuntu, libgomp on Fedora and Alpine)"
+            )
+        return ""
+
     def fit_rows(self, rows: Float32, listened: Bool, weights: Float32, played: Bool) -> Self:
         """Learn from m examples: rows (m, F), whether listened to the end, a weight each, and whether it was played at all.
 

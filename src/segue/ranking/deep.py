@@ -63,6 +63,17 @@ class Deep:
         self.seed = seed
         self._session: Any = None
 
+    @staticmethod
+    def lacking() -> str:
+        """Why the network cannot be trained on this machine, and what to install; "" where it can."""
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import torch  # noqa: F401
+        except (ImportError, OSError) as error:
+            return f"PyTorch or ONNX cannot be loaded ({error}); install them with `pip install 'segue[deep]'`"
+        return ""
+
     def fit_rows(self, rows: Float32, listened: Bool, weights: Float32, played: Bool, sparse: Sparse | None = None) -> Self:
         """Learn from m examples: rows (m, F), whether listened to the end, a weight each, whether it was played at all, and the
         ids behind them (None: features only). The last fifth are other listeners or later days. Returns self.

@@ -46,6 +46,7 @@ def run_night(
     registry, meter = Registry(store), Meter(progress or Quiet())
     with workspace(settings.workspace) as folder:
         night = Night(recipe, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
+        night.notes += recipe.unable()
         night.open_champion()
         with meter.phase("dataset"):
             data = _dataset(night, log, now)

@@ -18,6 +18,12 @@ from segue.training.report import Meter
 DAY_MS = 86_400_000
 
 
+def lacking(ranker: Any) -> str:
+    """What a ranker lacks on this machine to learn, and what to install; "" nothing. Most say nothing about it: they can."""
+    ask = getattr(ranker, "lacking", None)
+    return "" if ask is None else str(ask())
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What the night trains: a factory for each source (its class, or a partial of it), and the ranker that joins them.
@@ -44,14 +50,22 @@ class Recipe:
 
     @property
     def learners(self) -> tuple[Factory, ...]:
-        """The rankers to be fitted, in the order in which ties are broken."""
+        """The rankers to be fitted that can learn on this machine, in the order in which ties are broken."""
+        return tuple(factory for factory in self._named() if not lacking(factory()))
+
+    def unable(self) -> list[str]:
+        """One line for each ranker to be fitted that cannot learn on this machine: what it lacks."""
+        made = [factory() for factory in self._named()]
+        return [f"the ranker {ranker.name!r} was not trained: {lacking(ranker)}" for ranker in made if lacking(ranker)]
+
+    def _named(self) -> tuple[Factory, ...]:
         if self.learned is None:
             return ()
         return (self.learned,) if callable(self.learned) else tuple(self.learned)
 
     def rankers(self) -> dict[str, Factory]:
-        """Every ranker of the recipe by its name."""
-        return {factory().name: factory for factory in (self.ranker, *self.learners)}
+        """Every ranker of the recipe by its name; one that cannot learn here may have learned elsewhere, and still ranks."""
+        return {factory().name: factory for factory in (self.ranker, *self._named())}
 
 
 @dataclass(frozen=True)
