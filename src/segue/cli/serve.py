@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import ipaddress
 import signal
 import socket
@@ -65,6 +66,8 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         shown = "localhost" if _loopback(host) else host
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
+            gc.collect()
+            gc.freeze()  # what is loaded by now stays: no collection need look at it again
             sys.setswitchinterval(0.0005)  # the writer and the sources must not wait 5 ms for their turn
             with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(application, listener))  # Ctrl-C is how a server is told to stop

@@ -86,7 +86,7 @@ def create(service: Service) -> Starlette:
     handlers: dict[Any, Any] = {SegueError: on_error, Exception: on_error, 404: on_error, 405: on_error, 413: on_error}
     # ids may hold slashes: an id takes what it can, so the longer paths, which end in a word of ours, are tried first
     served = ROUTES if service.botify is None else (*ROUTES, *botify.ROUTES)
-    deepest = sorted(served, key=lambda route: -route[1].count("/"))
+    deepest = sorted(served, key=lambda route: ("{" in route[1], -route[1].count("/")))
     routes = [Route(path.replace("{id}", "{id:path}"), call, methods=[method]) for method, path, call in deepest]
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.service = service

@@ -18,11 +18,17 @@ from segue.core.ports import EventLog
 from segue.core.types import Bool, Events, Float32, Int32, Int64, Recent, Scored
 from segue.storage.online_state.batch import Batch, short_session, to_batch
 from segue.storage.online_state.fold import fold_events, read_pairs, read_recent
-from segue.storage.online_state.store import Store
+from segue.storage.online_state.store import Store, View
 from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
 
 FOLD = 2
 """What a fold makes of an event; another number makes stored states fold the log anew."""
+
+
+_Columns = tuple[NDArray[np.uint16], Int64, NDArray[np.uint8], NDArray[np.uint32]]
+"""times, last, marks, sessions: what a pair of user and item holds."""
+_Asked = tuple[Int32, int, int, View, _Columns]
+"""The last question, the state it was put to, and the answer."""
 
 
 class ArrayState:
@@ -58,6 +64,7 @@ class ArrayState:
         self.share_prior = share_prior
         self._life_ms = half_life_days * DAY_MS
         self._writing = threading.Lock()
+        self._asked: _Asked | None = None
         parameters = hash64(repr((FOLD, recent_plays, self._life_ms, sorted(self.utc_offsets.items()))))
         self._store = Store(Path(folder), ring=recent_plays, parameters=parameters, read_only=read_only)
 
@@ -182,9 +189,21 @@ class ArrayState:
         same: Bool = (sessions == short_session(session)) & (session != 0)
         return same
 
-    def _pairs(self, user: int, items: Int32) -> tuple[NDArray[np.uint16], Int64, NDArray[np.uint8], NDArray[np.uint32]]:
-        wanted = np.ascontiguousarray(items, np.int32)
-        times, last, marks, sessions = read_pairs(self._store.view().pairs, user, wanted)
+    def _pairs(self, user: int, items: Int32) -> _Columns:
+        """What is stored of (user, item) for many items; read-only columns. The caller leaves `items` as it is.
+
+        A request asks about the same array again and again (rules, features, reranking): the last answer is kept for as long
+        as nothing was folded. Rows of many listeners lie all over a large table, so a second look costs as much as the first.
+        """
+        view, applied = self._store.view(), int(self._store.header["applied"])
+        known = self._asked
+        if known is not None and known[0] is items and known[1] == user and known[2] == applied and known[3] is view:
+            return known[4]
+        times, last, marks, sessions = read_pairs(view.pairs, user, np.ascontiguousarray(items, np.int32))
+        for column in (times, last, marks, sessions):
+            column.flags.writeable = False
+        if not self._store.header["folding"]:
+            self._asked = (items, user, applied, view, (times, last, marks, sessions))
         return times, last, marks, sessions
 
     def novelty(self, user: int) -> tuple[float, float, float, float]:
