@@ -37,6 +37,7 @@ from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
 from segue.serving.arms import Arms
+from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.storage.journal import Journal
@@ -461,6 +462,14 @@ class Home:
             deadline_ms=self.settings.server.deadline_ms,
         )
 
+    def explain(self, recommender: Recommender) -> Explain:
+        """What made a slate, and where a song dropped out."""
+
+        def ranker_then(version: str) -> Ranker:
+            return self._named_bundle(version)[1]
+
+        return Explain(self.log, self.catalogue, recommender, ranker_then)
+
     def _reranker(self, radio: config.Radio) -> Radio:
         """The radio's reranker with these settings."""
         return Radio(
@@ -556,6 +565,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
         arms=home.arms(recommender),
+        explain=home.explain(recommender),
     )
 
 

@@ -1,4 +1,4 @@
-"""`segue recommend` and `segue similar`: ask the models from the command line, no server needed."""
+"""`segue recommend`, `similar` and `explain`: ask the models from the command line, no server needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from segue import wiring
+from segue.cli import explain
 from segue.cli.output import ERR, add_json, print_json, print_table
 from segue.core.errors import BadInput, NotFound
 from segue.core.hashing import request_text
@@ -18,7 +19,7 @@ from segue.serving.query import ContextIn, RecommendIn, SeedsIn
 
 
 def add_commands(commands: Any) -> None:
-    """Add recommend and similar."""
+    """Add recommend, similar and explain."""
     ask = commands.add_parser("recommend", help="one slate, with reasons")
     ask.add_argument("user")
     ask.add_argument("--limit", type=int, default=10)
@@ -30,6 +31,7 @@ def add_commands(commands: Any) -> None:
     ask.add_argument("--at", help="as of this moment, ISO 8601 or Unix seconds")
     add_json(ask)
     ask.set_defaults(run=recommend)
+    explain.add_commands(commands)
     near = commands.add_parser("similar", help="neighbours of a song")
     near.add_argument("item")
     near.add_argument("--by", choices=("sound", "listeners"), default="listeners")

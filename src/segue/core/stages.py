@@ -61,6 +61,15 @@ class Ranker(Protocol):
 
 
 @runtime_checkable
+class Explains(Ranker, Protocol):
+    """A ranker that can say what each feature moved a score by."""
+
+    def contributions(self, rows: Float32) -> tuple[float, NDArray[np.float64]]:
+        """(base, (n, F)): the log-odds of each score is base plus the sum of its row; rows (n, F) as in score."""
+        ...
+
+
+@runtime_checkable
 class Reranker(Protocol):
     """The only stage that arranges and chooses."""
 
@@ -76,4 +85,4 @@ class Reranker(Protocol):
 Filter = Callable[[Query, Candidates], Bool]
 """(query, candidates) -> (n,) bool, True = may be recommended."""
 
-__all__ = ["CandidateSource", "Filter", "Ranker", "Reranker", "Slate", "Trainable"]
+__all__ = ["CandidateSource", "Explains", "Filter", "Ranker", "Reranker", "Slate", "Trainable"]

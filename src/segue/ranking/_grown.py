@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from segue.core.errors import NotReady
 from segue.core.types import Arrays, Bool, Candidates, Float32, Query
 from segue.ranking.logistic import platt, sigmoid
+from segue.ranking.shap import contributions
 from segue.ranking.trees import Float64, Trees
 
 HELD = 0.2
@@ -120,6 +121,12 @@ class Grown:
     def score(self, query: Query, candidates: Candidates, rows: Float32) -> Float32:
         """P(listens to the end if played), (n,) float32 in (0, 1). NotReady before it has learned."""
         return self.probabilities(rows).astype(np.float32)
+
+    def contributions(self, rows: Float32) -> tuple[float, Float64]:
+        """(base, (m, F)): Shapley values of the calibrated log-odds, see ranking.shap; 15 leaves take about 10 us a tree."""
+        self.logits(rows[:0])  # NotReady, and the width of the rows
+        base, values = contributions(self.trees_, rows)
+        return float(self.line_[0] + self.line_[1] * base), self.line_[1] * values
 
     def arrays(self) -> Arrays:
         """The trees (see ranking.trees), width (1,) int64 features, line (2,) float64."""

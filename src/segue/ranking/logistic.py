@@ -84,6 +84,16 @@ class Logistic:
         logit = rows.astype(np.float64) @ weights + (self.coef_[-1] - self.mean_ @ weights)
         return sigmoid(self.line_[0] + self.line_[1] * logit)
 
+    def contributions(self, rows: Float32) -> tuple[float, Float64]:
+        """(base, (m, F)): coefficient times distance from the mean of the examples, on calibrated log-odds.
+
+        These are the Shapley values of a linear model whose left-out features take their mean (Strumbelj, Kononenko 2014).
+        """
+        self.probabilities(rows[:0])  # NotReady, and the width of the rows
+        weights = self.line_[1] * self.coef_[:-1] / self.scale_
+        base = self.line_[0] + self.line_[1] * self.coef_[-1]
+        return float(base), (rows.astype(np.float64) - self.mean_) * weights
+
 
 def sigmoid(logit: Float64) -> Float64:
     """1 / (1 + exp(-logit)), clipped at 30 where float32 has no more to tell."""

@@ -89,6 +89,41 @@ class Radio:
         )
         return order[picks], propensities, explored
 
+    def why_not(self, query: Query, candidates: Candidates, scores: Float32, picks: NDArray[np.intp], place: int) -> str:
+        """The rule that kept a candidate out of the slate `picks` though it scored above what was taken; "" if none did.
+
+        For explanations. Of the places that went to a lower score, the rule of the most of them, the earliest on ties;
+        settings that move scores are named where no rule is.
+        """
+        facts, items = self._facts(), candidates.items
+        heard = met(self._state.heard(query.user, items)[0], self._state.marks(query.user, items))
+        found: dict[str, int] = {}
+        for at, pick in enumerate(picks.tolist()):
+            if scores[pick] < scores[place]:
+                rule = self._broken(query, facts, items[place], items[picks[:at]]) or _side(heard[place], heard[pick])
+                rule = rule or ("settings that move scores, or a draw, preferred others" if self._moves() else "")
+                if rule:
+                    found[rule] = found.get(rule, 0) + 1
+        return max(found, key=lambda rule: found[rule]) if found else ""
+
+    def _moves(self) -> bool:
+        return bool(self.diversity or self.calibration or self.fatigue or self.freshness or self.explore)
+
+    def _broken(self, query: Query, facts: Items, item: np.int32, before: Int32) -> str:
+        """Which rule an item would break after the songs before it, "" none."""
+        artist, album = facts.artist[item], facts.album[item]
+        gap, cap, _, album_cap = self._limits(query.limit).tolist()
+        near = np.concatenate((played_artists(query, facts, self.artist_gap), facts.artist[before]))
+        if np.any(facts.work[before] == facts.work[item]):
+            return "another version of it is in the slate"
+        if artist >= 0 and np.any(near[max(len(near) - gap, 0) :] == artist):
+            return f"{gap} other artists must come between two songs of one artist (artist_gap)"
+        if artist >= 0 and (facts.artist[before] == artist).sum() >= cap:
+            return f"its artist has {cap} songs in the slate already (max_per_artist)"
+        if album >= 0 and (facts.album[before] == album).sum() >= album_cap:
+            return f"its album has {album_cap} songs in the slate already (max_per_album)"
+        return ""
+
     def _moved(
         self, query: Query, items: Int32, scores: Float32, known: tuple[NDArray[np.uint16], NDArray[np.uint8]], facts: Items
     ) -> NDArray[np.float64]:
@@ -128,6 +163,15 @@ class Radio:
     @staticmethod
     def _cap(cap: int, limit: int) -> int:
         return max(cap, -(-cap * limit // 10))
+
+
+def _side(mine: bool, theirs: bool) -> str:
+    """What the discovery share asked for where it took the other side."""
+    if mine == theirs:
+        return ""
+    return (
+        "the place was for a song that is new to the listener" if mine else "the place was for a song that the listener knows"
+    )
 
 
 def met(times: NDArray[np.uint16], marks: NDArray[np.uint8]) -> Bool:

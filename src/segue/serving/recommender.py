@@ -74,6 +74,23 @@ class Asked:
     began: float  # time.perf_counter()
 
 
+@dataclass(frozen=True)
+class Trace:
+    """One request with every step kept, for explanations."""
+
+    model: Model
+    asked: Query  # what the sources were asked
+    offered: dict[str, Scored]  # by source
+    removed: list[tuple[str, NDArray[np.int32]]]  # (rule, items it removed), in order; "topic" is the seeds' own
+    candidates: Candidates  # that were ranked
+    rows: Float32
+    ranker: Ranker
+    scores: Float32
+    reranker: Reranker
+    picks: NDArray[np.intp]
+    explored: Bool
+
+
 class Recommender:
     """Answers every query with a slate of playable songs, on the highest rung that holds.
 
@@ -117,6 +134,26 @@ class Recommender:
             return None
         rows = model.rows(query, candidates)
         return self._exposure(query, model, candidates, "personal", model.ranker.score(query, candidates, rows), rows)
+
+    def trace(self, query: Query, model: Model | None = None) -> Trace:
+        """The whole way of a request again, every step kept and without a deadline: raises what the stages raise."""
+        model, asked = model or self.model, asked_of(query)
+        offered = {source.name: source.retrieve(asked, self.per_source) for source in model.sources}
+        candidates = union(list(offered), list(offered.values()))
+        removed: list[tuple[str, NDArray[np.int32]]] = []
+        for rule in self._stages.filters:
+            mask = rule(query, candidates)
+            removed.append((getattr(rule, "__qualname__", "rule").partition(".")[0], candidates.items[~mask]))
+            candidates = candidates.keep(mask)
+        if query.seeds:
+            before, candidates = candidates.items, on_topic(query, candidates, self._catalogue.facts)
+            removed.append(("topic", before[~np.isin(before, candidates.items)]))
+        if len(candidates) < query.limit:
+            candidates = self._filled_up(query, candidates)
+        rows, ranker, reranker = model.rows(query, candidates), model.ranker_for(query), model.reranker or self._stages.reranker
+        scores = ranker.score(query, candidates, rows)
+        picks, _, explored = reranker.select(query, candidates, scores, self._rng(query.request_id))
+        return Trace(model, asked, offered, removed, candidates, rows, ranker, scores, reranker, picks, explored)
 
     def close(self) -> None:
         """Let the workers go."""

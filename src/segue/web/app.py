@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, audio, botify, experiments, openapi, pages, quality
+from segue.web import api, audio, botify, experiments, explain, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -64,6 +64,7 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("GET", "/v1/popular", api.get_popular),
     ("GET", "/v1/search", api.get_search),
     ("GET", "/v1/about", api.get_about),
+    ("GET", "/v1/explain", explain.get_explain),
     ("GET", "/v1/quality", quality.get_quality),
     ("GET", "/v1/experiments", experiments.get_experiments),
     ("POST", "/v1/experiments", experiments.post_experiments),

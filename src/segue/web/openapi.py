@@ -94,6 +94,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("get", "/v1/users/{id}/collaborative"): ("A user's stored top items (M2)", ItemList, None),
     ("get", "/v1/popular"): ("What is listened to at a place and time (M3)", ItemList, None),
     ("get", "/v1/search"): ("Songs by words of title or artist", ItemList, None),
+    ("get", "/v1/explain"): ("What made the slate of a request, or where an item dropped out for a user", None, None),
     ("get", "/v1/about"): ("What the player needs to introduce itself", None, None),
     ("get", "/v1/quality"): ("What the last night and later judgements found of the model that serves", None, None),
     ("get", "/v1/experiments"): ("Every experiment, newest first", None, None),
@@ -110,6 +111,7 @@ _QUERY = {
     "/v1/users/{id}/collaborative": ("limit",),
     "/v1/popular": ("region", "at", "limit"),
     "/v1/search": ("q", "limit"),
+    "/v1/explain": ("request", "user", "item", "session", "limit", "discovery", "region", "at"),
     "/v1/experiments/{name}/stop": ("why",),
 }
 

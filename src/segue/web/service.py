@@ -16,6 +16,7 @@ from segue.events.ingest import IngestResult
 from segue.events.schema import EventIn
 from segue.monitoring.counters import Counters
 from segue.serving.arms import Arms
+from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker
 from segue.serving.recommender import Recommender
 
@@ -46,6 +47,7 @@ class Service:
     quality: Callable[[], dict[str, Any]] = dict  # what the last night and later judgements found; see wiring.quality
     botify: tuple[str, str] | None = None  # names of items and users for the botify protocol; None = not served
     arms: Arms | None = None
+    explain: Explain | None = None
     audio_of: Callable[[int], Audio | None] = lambda item: None  # the sound of an item by dense id; called in a thread
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 

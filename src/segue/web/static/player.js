@@ -6,6 +6,7 @@ import { call, setKey } from "./net.js";
 import { Radio } from "./radio.js";
 import { searchBox, showStation } from "./search.js";
 import { chooseListener } from "./setup.js";
+import { showWhy } from "./why.js";
 import { showClock, showNear, showNow, showPast, showQueue } from "./views.js";
 
 const radio = new Radio();
@@ -123,6 +124,7 @@ function wireControls() {
   }
   $("seek").addEventListener("input", () => radio.deck.seek((Number($("seek").value) / 1000) * radio.deck.length));
   $("who").addEventListener("click", () => about && chooseListener(radio, about));
+  $("why").addEventListener("click", () => radio.now?.request_id && showWhy(radio.now));
   $("help").addEventListener("click", () => $("about").showModal());
   for (const sheet of document.querySelectorAll("dialog"))
     sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
@@ -135,6 +137,7 @@ function wireKeys() {
     if (event.key === " " && event.target.matches("button, a, [role=tab]")) return; // Space presses what has the focus
     if (event.key === "/") $("search").focus();
     else if (event.key === "?") $("about").showModal();
+    else if (event.key.toLowerCase() === "w" && radio.now?.request_id) showWhy(radio.now);
     else if (KEYS[event.key.toLowerCase()] && !event.repeat) ACTS[KEYS[event.key.toLowerCase()]]();
     else return;
     event.preventDefault();

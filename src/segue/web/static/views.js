@@ -35,6 +35,7 @@ export function showNow(radio) {
   $("title").textContent = song ? song.title || song.id : radio.listener ? "Tuning in…" : "Nothing plays yet";
   $("artist").textContent = song ? [song.artist, facts?.album].filter(Boolean).join(" · ") : "";
   $("reason").textContent = song?.reason ? sentence(song.reason) : "";
+  $("why").hidden = !song?.request_id;
   $("badges").replaceChildren(...(song ? badges(song, 3) : []));
   $("seek").disabled = !song;
   for (const button of document.querySelectorAll("[data-do]")) button.disabled = !song;
