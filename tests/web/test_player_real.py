@@ -78,6 +78,12 @@ def test_from_an_empty_home_to_a_queue_that_listens(address: str) -> None:
             slate = answer.value.json()
             assert slate["items"]
             assert {item["reason"] != "" for item in slate["items"]} == {True}
+        with page.expect_response("**/v1/explain*") as told:
+            page.click("#why")
+        assert told.value.status == 200
+        page.locator("#why-body dd").first.wait_for()
+        assert page.locator("#why-body .reason").inner_text()
+        page.get_by_role("button", name="Back to the music").locator("visible=true").click()
         assert len(set(heard)) == len(heard)
         page.locator("#queue[aria-busy=false]").wait_for(state="attached")
         past = page.locator("#past .song").evaluate_all("nodes => nodes.map(n => n.dataset.id.split(' ')[0])")
