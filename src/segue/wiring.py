@@ -37,6 +37,7 @@ from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
 from segue.serving.arms import Arms
+from segue.serving.discovery import Discovery, segment_of
 from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
@@ -437,7 +438,16 @@ class Home:
 
     def maker(self) -> QueryMaker:
         """Requests to queries."""
-        return QueryMaker(self.catalogue, self.state, self.settings.radio.discovery, self.utc_offsets)
+        return QueryMaker(self.catalogue, self.state, self.discovery(), self.utc_offsets)
+
+    def discovery(self) -> Discovery:
+        """The sampler of the share of new songs, with the priors that up to SAMPLED listeners give, evenly spaced by id."""
+        plain = Discovery(self.settings.radio.discovery, secret(self.path))
+        n = len(self.catalogue.users)
+        some = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).astype(np.int64)).tolist() if n else []
+        counts = np.array([self.state.novelty(user) for user in some]).reshape(-1, 4)
+        segments = np.array([segment_of(*self.catalogue.user_context(user)) for user in some], np.int64)
+        return plain.learn(counts, segments)
 
     def recommender(self, counters: Counters | None = None) -> Recommender:
         """One request, top to bottom."""
@@ -629,6 +639,8 @@ def rehearse(home: Home, bundle: Bundle) -> str:
     return f"none of {asked} listeners with a past gets a song" if asked and not answered else ""
 
 
+SAMPLED = 20_000
+"""Listeners that the priors of the discovery share are learned from: about 40 ms, when a server starts or swaps a model."""
 REHEARSED = 50
 """Listeners that a finished model must answer before it may serve."""
 JUDGED, LATEST = "judged", "latest"

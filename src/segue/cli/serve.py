@@ -147,6 +147,7 @@ def _refresh(home: wiring.Home, service: Any) -> None:
         model = home.model()
         wiring.warm(home, service.recommender, model)
         service.recommender.swap(model)
+        service.maker.learn(home.discovery())
         service.counters.count("swaps", "bundle")
         ERR.print(f"now serving model {version}", highlight=False, markup=False)
     service.arms.refresh(version)

@@ -16,7 +16,7 @@ from segue.core.errors import BadInput
 from segue.core.hashing import hash64
 from segue.core.ports import Catalogue, Names, OnlineState
 from segue.core.types import MISSING, Context, Int32, Query, Recent, Seeds
-from segue.serving.discovery import learned_share
+from segue.serving.discovery import Discovery, segment_of
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Many = Annotated[list[Name], Meta(max_length=1000)]
@@ -56,14 +56,18 @@ class RecommendIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: ContextIn = ContextIn()
 
 
-@dataclass(frozen=True)
+@dataclass
 class QueryMaker:
     """Turns requests into queries with the help of the catalogue and the online state."""
 
     catalogue: Catalogue
     state: OnlineState
-    discovery: float  # where a listener starts who has shown nothing yet
+    discovery: Discovery  # the share of new songs where the request names none
     utc_offsets: dict[int, int]  # region -> minutes east of UTC
+
+    def learn(self, discovery: Discovery) -> None:
+        """Take in what is known of how listeners take new songs, from the next request on: one reference changes."""
+        self.discovery = discovery
 
     def make(self, request: RecommendIn, now: int, request_id: int) -> tuple[Query, list[str]]:
         """The query and warnings about what the request names and nobody knows."""
@@ -88,7 +92,7 @@ class QueryMaker:
             seeds=seeds,
             recent=recent,
             exclude=self._known(self.catalogue.items, request.exclude, "excluded items", warnings),
-            discovery=learned_share(self.state.novelty(user), self.discovery) if wanted is None else wanted,
+            discovery=self._share(user, context, session or request_id) if wanted is None else wanted,
             context=context,
         )
         return query, warnings
@@ -107,6 +111,10 @@ class QueryMaker:
                 raise BadInput(f"context.at: expected {expected}, found {given.at!r}", "context.at") from None
         hour = hour_of_week(now, self.utc_offsets.get(region, 0))
         return Context(region=region, device=device, age_band=age_band, hour_of_week=hour), now
+
+    def _share(self, user: int, context: Context, seed: int) -> float:
+        """The learned share of new songs."""
+        return self.discovery.share(self.state.novelty(user), segment_of(context.region, context.age_band), seed)
 
     def _seeds(self, given: SeedsIn, warnings: list[str]) -> Seeds:
         return Seeds(
