@@ -85,6 +85,15 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_k: Count = 100
     threads: Size = 0  # 0 = all cores
     rankers: tuple[Literal["logistic", "boosting", "forest", "deep"], ...] = ("logistic", "boosting")
+    shown: Annotated[str, Meta(pattern=r"^(0|[1-9]\d*[hdw])$")] = (
+        "4w"  # slates as they were shown that teach rankers; "0" = none
+    )
+    outcome: Length = "6h"  # what a listener did with a song within this of being shown it counts
+    finished: Share = 0.8  # heard above this share: positive
+    skipped: Share = 0.1  # below this one: negative; between: neither
+    negatives: Positive = 4.0  # kept for each positive, at most
+    weigh_by_time: bool = True  # positives weigh by the seconds listened
+    propensity_clip: Size = 0  # weigh by 1 / propensity, at most this; 0 = no
     keep: Count = 5  # models kept on disk; the ones that aliases point at are always kept
 
 

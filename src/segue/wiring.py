@@ -45,6 +45,7 @@ from segue.storage.journal import Journal
 from segue.training import nightly
 from segue.training.registry import BUNDLE, CHALLENGER, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
 from segue.training.report import NightReport, Progress
+from segue.training.shown import Judging
 from segue.training.window import Window, choose
 from segue.web.service import Service
 
@@ -80,13 +81,15 @@ SOURCES: Mapping[str, str] = {
     "ease": "segue.candidates.ease:Ease",
     "sparse_ease": "segue.candidates.sparse_ease:SparseEase",
     "sound": "segue.candidates.sound:Sound",
+    "content": "segue.candidates.content:Content",
+    "two_tower": "segue.candidates.two_tower:TwoTower",
     "session_factors": "segue.candidates.session_factors:SessionFactors",
 }
 """The sources of the radio, the cheapest and surest first: the deadline takes from the end."""
 
 OPTIONAL = frozenset({"session_factors"})
 """Sources that are neither trained nor asked unless [radio] sources names them."""
-ELECTIVE = frozenset({"item_knn", "graph_filter", "ease", "sparse_ease"})
+ELECTIVE = frozenset({"item_knn", "graph_filter", "ease", "sparse_ease", "content", "two_tower"})
 """Sources that serve only where the night has shown that the radio is better with them (training.election)."""
 DISPENSABLE = frozenset({"session_knn", "user_knn"})
 """Sources that serve unless the night has shown that the radio is no better with them."""
@@ -600,8 +603,22 @@ def questions(home: Home) -> dict[str, Any]:
         "test_ms": config.duration_ms(training.holdout, "training.holdout"),
         "test_users": training.test_users,
         "per_source": home.settings.radio.per_source,
+        "judging": judging(training),
         "workspace": home.path / "night",
     }
+
+
+def judging(training: config.Training) -> Judging:
+    """How slates as they were shown become examples, by the settings."""
+    return Judging(
+        back_ms=0 if training.shown == "0" else config.duration_ms(training.shown, "training.shown"),
+        within_ms=config.duration_ms(training.outcome, "training.outcome"),
+        finished=training.finished,
+        skipped=training.skipped,
+        negatives=training.negatives,
+        by_time=training.weigh_by_time,
+        clip=float(training.propensity_clip),
+    )
 
 
 def recipe_of(home: Home, **more: Any) -> nightly.Recipe:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from segue.core.actions import Action
-from segue.core.types import EVENT, Arrays, Candidates, Events, Float32, History, Items, Query, Scored, empty_events
+from segue.core.types import EVENT, Arrays, Candidates, Events, Exposure, Float32, History, Items, Query, Scored, empty_events
 
 DAY_MS = 86_400_000
 T0 = 20_000 * DAY_MS
@@ -22,6 +22,7 @@ class ListLog:
         self.events = events
         self.chunk = chunk
         self.last = len(events)
+        self.shown: list[Exposure] = []
 
     def scan(self, at_from: int, at_to: int, columns: Sequence[str] | None = None) -> Iterator[Events]:
         wanted = self.events[(self.events["at"] >= at_from) & (self.events["at"] < at_to)]
@@ -30,6 +31,9 @@ class ListLog:
             for name in columns or EVENT.names or ():
                 part[name] = wanted[start : start + self.chunk][name]
             yield part
+
+    def exposures(self, at_from: int, at_to: int) -> Iterator[Exposure]:
+        return (one for one in self.shown if at_from <= one.at < at_to)
 
     def read(self, after: int, limit: int) -> Events:
         return self.events[max(after, 0) : max(after, 0) + limit]

@@ -23,7 +23,7 @@ from segue.training.learning import AHEAD, Past, Popular, examples, learnable
 from segue.training.measure import ask
 from segue.training.nightly import Recipe, Settings, features_of, ranker_of, run_night
 from segue.training.registry import Registry
-from segue.training.replay import days_ahead, eligible, next_play
+from segue.training.replay import days_ahead, eligible, next_play, query_before
 
 CUT = T0 + (DAYS - 2) * DAY_MS
 FACTS = replace(Items.bare(N_ITEMS), artist=(np.arange(N_ITEMS) // 4).astype(np.int32))
@@ -159,6 +159,26 @@ def test_examples_are_candidates_and_carry_what_was_thought(history: History, pa
         total += int(offered.sum()) + min(50, int((~np.isin(pool.items, items) & ~np.isin(pool.items, here)).sum()))
     assert (int(got.listened.sum()), int(got.played.sum()), len(got.rows)) == (listened, played, total)
     assert np.isfinite(got.rows).all()
+
+
+def test_shuffling_the_future_changes_no_feature_of_the_past(history: History, past: Past, tmp_path: Path) -> None:
+    """What anybody did from the moment of a query on is shuffled: the query and its rows are the same to the bit."""
+    rng = np.random.default_rng(5)
+    asked = [query for query in moments(history) if query.session]
+    for place, query in enumerate([asked[i] for i in rng.choice(len(asked), 5, replace=False)]):
+        late = np.flatnonzero(history.at.astype(np.int64) * 1000 >= query.now)
+        order = rng.permutation(late)
+        item, signal = history.item.copy(), history.signal.copy()
+        item[late], signal[late] = history.item[order], -history.signal[order]
+        shuffled = replace(history, item=item, signal=signal)
+        park(shuffled, tmp_path / str(place))
+        other = Past(tmp_path / str(place), FACTS, Popular.of(split_by_time(shuffled, CUT)[0]), ("ring", "loved"))
+        row = query.request_id - 1
+        start = int(np.searchsorted(history.user, np.int32(query.user)))
+        again = query_before(shuffled, start, row, now=query.now, session=query.session - 1, limit=10)
+        pool = Candidates(np.arange(30, dtype=np.int32), rng.normal(size=(30, 2)).astype(np.float32), ("ring", "loved"))
+        assert past.rows(query, pool).tobytes() == other.rows(again, pool).tobytes()
+        assert past.outcome(query)[1].tolist() != other.outcome(again)[1].tolist(), "the future did change"
 
 
 def night(folder: Path, learned: type | list[type] | None, **settings: int):  # type: ignore[no-untyped-def]

@@ -60,7 +60,7 @@ class Grown:
             data = rows[first], listened[first], weights[first]
             text, rounds = self._grow(*data, rounds, (rows[held], listened[held], weights[held]))
             logit = self._trees(text, rounds).raw(rows[held])
-            line = platt(logit[played[held]], listened[held][played[held]])
+            line = platt(logit[played[held]], listened[held][played[held]], weights[held][played[held]])
         text, rounds = self._grow(rows, listened, weights, rounds, None)
         self.trees_ = self._trees(text, rounds)
         self.width_ = rows.shape[1]

@@ -98,7 +98,8 @@ class Deep:
             held = [part[cut:] for part in inputs], listened[cut:], weights[cut:]
             network, epochs = training.run(self._sizes(), first, held)
             logit = network.logits(held[0])
-            line = platt(logit[played[cut:]], listened[cut:][played[cut:]])
+            mine = played[cut:]
+            line = platt(logit[mine], listened[cut:][mine], weights[cut:][mine])
         network, _ = self._training(epochs).run(self._sizes(), ([dense, *places], listened, weights), None)
         self._keep(network, line)
         return self

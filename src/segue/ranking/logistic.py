@@ -56,7 +56,7 @@ class Logistic:
         x /= self.scale_
         x[:, spread <= 1e-9] = 0.0  # a constant says nothing: the penalty keeps its coefficient at 0
         self.coef_ = newton(table, listened, weight, (self.reg, self.epochs, self.tolerance))
-        self.line_ = platt((table @ self.coef_)[played], listened[played])
+        self.line_ = platt((table @ self.coef_)[played], listened[played], weight[played])
         return self
 
     def arrays(self) -> Arrays:
@@ -100,17 +100,18 @@ def sigmoid(logit: Float64) -> Float64:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -_CEILING, _CEILING))))
 
 
-def platt(logit: Float64, truth: NDArray[np.bool_]) -> Float64:
+def platt(logit: Float64, truth: NDArray[np.bool_], weights: NDArray[np.floating] | None = None) -> Float64:
     """(intercept, slope) from logit to logit of the truth (Platt 1999), (m,) both; the identity where there is nothing to
     learn or where that would turn the order over. Targets are pulled in from 0 and 1 as by one example of each kind, which
-    keeps the line finite."""
+    keeps the line finite. Weights (m,) count an example so many times (1): where some stand for others left out."""
     identity = np.array([0.0, 1.0])
     if len(truth) == 0 or not truth.any() or truth.all():
         return identity
-    yes, no = float(truth.sum()), float((~truth).sum())
+    weight = np.ones(len(truth)) if weights is None else weights.astype(np.float64)
+    yes, no = float(weight[truth].sum()), float(weight[~truth].sum())
     target = np.where(truth, (yes + 1) / (yes + 2), 1 / (no + 2))
     table = np.column_stack((logit, np.ones(len(logit))))
-    line = newton(table, target, np.ones(len(truth)), (1e-6, 50, 1e-8))[::-1]
+    line = newton(table, target, weight, (1e-6, 50, 1e-8))[::-1]
     return line.copy() if line[1] > 0 else identity
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.stages import Ranker
-from segue.core.types import Arrays, History, Int32, Query, Scored
+from segue.core.types import Arrays, Candidates, History, Int32, Query, Scored
+from segue.evaluation.calibration import auc
 from segue.evaluation.intervals import paired
 from segue.training.dataset import Held
-from segue.training.learning import LearnedRanker, Past, examples, explain, judge_calibration, learnable
+from segue.training.learning import Examples, LearnedRanker, Past, examples, explain, judge_calibration, learnable
 from segue.training.measure import Answers, Judged, Rows, Values, heads, judge, rank_all
 from segue.training.recipe import Night
+from segue.training.registry import Factory
 from segue.training.replay import Tasks, days_ahead, eligible, next_play
+from segue.training.shown import Lessons, joined, lessons_of, rolling
 
 
 @dataclass(frozen=True)
@@ -125,13 +128,18 @@ def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judg
     if not learnable(got, night.settings.least_examples):
         names = ", ".join(ranker.name for ranker in learners)
         return Choice(plain, f"{plain.name}: too few plays of offered songs for {names} to learn from")
+    shown = shown_lessons(night, exam, past)
     best, reasons, reached = None, [], 0.0
-    facts: dict[str, object] = {}
-    for ranker in learners:
-        with night.meter.phase(f"ranker {ranker.name}"):
-            got.teach(ranker)
-            judged[f"radio by {ranker.name}"] = judge_radio(night, exam, answers, ranker, past.rows)
+    facts: dict[str, object] = {} if shown is None else {"shown": shown.facts}
+    for place, factory in enumerate(night.recipe.learners):
+        with night.meter.phase(f"ranker {learners[place].name}"):
+            taught = Taught.of(
+                factory, got, shown, lambda one: judge_radio(night, exam, answers, one, past.rows), night.settings.k
+            )
+            learners[place] = ranker = taught.ranker
+            judged[f"radio by {ranker.name}"] = taught.judged
             facts[ranker.name] = {
+                "taught by": taught.by,
                 "calibration": asdict(judge_calibration(past, exam.parts(answers)[1], exam.moments, ranker)),
                 "coefficients": explain(ranker, past.features.names),
             }
@@ -144,6 +152,65 @@ def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judg
     fitted: dict[str, Ranker] = {ranker.name: ranker for ranker in learners}
     chosen = _chosen(best or plain, best, reasons, facts | got.describe() | {"features": list(past.features.names)})
     return replace(chosen, fitted=fitted)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A ranker, what it is worth, and what taught it."""
+
+    ranker: LearnedRanker
+    judged: Judged
+    by: str
+
+    @staticmethod
+    def of(factory: Factory, got: Examples, shown: Lessons | None, worth: Callable[[Ranker], Judged], k: int) -> Taught:
+        """Fitted on what was replayed and, where there are enough slates as they were shown, on both: what is worth more.
+
+        Slates as shown say what was turned away, but only of the few that came first; replayed moments have the many that did
+        not. Which weighs more is for the exam to say.
+        """
+        ranker: LearnedRanker = factory()
+        got.teach(ranker)
+        first = Taught(ranker, worth(ranker), "replay")
+        if shown is None:
+            return first
+        ranker = factory()
+        joined(got, shown.examples).teach(ranker)
+        both = Taught(ranker, worth(ranker), "replay and slates as they were shown")
+        gained = gain(both.judged.values, first.judged.values, k)
+        kept = both if gained > 0 else first
+        return replace(kept, by=f"{kept.by} (with slates {gained:+.1%})")
+
+
+def shown_lessons(night: Night, exam: Exam, past: Past) -> Lessons | None:
+    """What slates shown before the exam teach, None where there are too few; their number is in the notes in any case.
+
+    Their facts hold how a first learned ranker fares that knows nothing else: on each week after those that taught it.
+    """
+    how, names = night.settings.judging, past.features.names
+    if night.log is None or how.back_ms == 0:
+        return None
+    cut = exam.days.queries[0].now
+    with night.meter.phase("slates as they were shown"):
+        got = lessons_of(night.log, names, how, (cut - how.back_ms, cut), night.rng("slates"))
+        if got.facts["slates"]:
+            night.notes.append("slates as they were shown: " + ", ".join(f"{n} {what}" for what, n in got.facts.items()))
+        if not learnable(got.examples, night.settings.least_examples):
+            return None
+        one = got.examples
+        weeks: list[dict[str, object]] = []
+        for train, test in rolling(got.at, how.within_ms):
+            if one.listened[train].any() and not one.listened[train].all():
+                ranker: LearnedRanker = night.recipe.learners[0]()
+                ranker.fit_rows(one.rows[train], one.listened[train], one.weights[train], one.played[train])
+                p = ranker.score(exam.days.queries[0], nameless(int(test.sum())), one.rows[test])
+                weeks.append({"taught": int(train.sum()), "judged": int(test.sum()), "auc": auc(p, one.listened[test])})
+    return replace(got, facts=got.facts | {"rolling": weeks})
+
+
+def nameless(n: int) -> Candidates:
+    """Candidates of whom only the rows matter."""
+    return Candidates(np.arange(n, dtype=np.int32), np.zeros((n, 0), np.float32), ())
 
 
 def _chosen(ranker: Ranker, learned: LearnedRanker | None, reasons: list[str], facts: dict[str, object]) -> Choice:

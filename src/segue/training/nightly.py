@@ -45,7 +45,7 @@ def run_night(
     settings = settings or Settings()
     registry, meter = Registry(store), Meter(progress or Quiet())
     with workspace(settings.workspace) as folder:
-        night = Night(recipe, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
+        night = Night(recipe, settings, meter, catalogue.facts, len(catalogue.users), folder, registry, log=log)
         night.notes += recipe.unable()
         night.open_champion()
         with meter.phase("dataset"):

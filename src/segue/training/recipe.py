@@ -11,9 +11,11 @@ import numpy as np
 
 from segue.core.errors import Corrupt, NotFound
 from segue.core.hashing import hash64
+from segue.core.ports import EventLog
 from segue.core.types import Int32, Items
 from segue.training.registry import CHAMPION, Bundle, Factory, Registry
 from segue.training.report import Meter
+from segue.training.shown import Judging
 
 DAY_MS = 86_400_000
 
@@ -83,6 +85,7 @@ class Settings:
     fewer: tuple[int, ...] = (5, 10)  # lists are judged at these as well
     seed: int = 0
     force: bool = False  # promote whatever the match says
+    judging: Judging = field(default_factory=Judging)  # how slates as they were shown become examples
     workspace: Path | None = None  # where columns and arrays wait; a folder for nights only; None = the system's
 
     @property
@@ -105,6 +108,7 @@ class Night:
     champion: Bundle | None = None
     notes: list[str] = field(default_factory=list)
     hyperparameters: dict[str, dict[str, object]] = field(default_factory=dict)
+    log: EventLog | None = None  # where slates as they were shown are read; None = there are none
     elected: list[str] | None = None  # the sources that will serve, once that was decided
 
     @property
