@@ -13,6 +13,7 @@ import numpy as np
 from segue.benchmarks._blend import say
 from segue.candidates.als import Als
 from segue.candidates.artist import Artist
+from segue.candidates.content import Content
 from segue.candidates.cooccurrence import Cooccurrence
 from segue.candidates.ease import Ease
 from segue.candidates.fresh import Fresh
@@ -20,11 +21,12 @@ from segue.candidates.graph_filter import GraphFilter
 from segue.candidates.item_knn import ItemKnn
 from segue.candidates.session_knn import SessionKnn
 from segue.candidates.sparse_ease import SparseEase
+from segue.candidates.two_tower import TwoTower
 from segue.candidates.user_knn import UserKnn
 from segue.core.types import NO_DAY, History, Items, Query, Recent
 
 KINDS: tuple[type[Any], ...] = (
-    Cooccurrence, SessionKnn, UserKnn, Fresh, Artist, Als, ItemKnn, GraphFilter, Ease, SparseEase,
+    Cooccurrence, SessionKnn, UserKnn, Fresh, Artist, Als, ItemKnn, GraphFilter, Ease, SparseEase, Content, TwoTower,
 )  # fmt: skip
 DAY, SPAN_DAYS, SESSION, GENRES = 20_000, 90, 12, 200
 LIMIT = 500
