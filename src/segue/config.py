@@ -30,6 +30,7 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str = "mmap:state"
     artifacts: str = "file:artifacts"
     vectors: str = "file:vectors"
+    recordings: str = "sqlite:recordings"
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +71,16 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     recent_plays: Count = 64
     half_life_days: Positive = 14.0
+
+
+class Sound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[sound]: how songs are heard."""
+
+    encoder: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+(\+[A-Za-z0-9_.-]+)*$")] = (
+        "lda"  # or an imported network, or "lda+NAME"
+    )
+    workers: Size = 0  # processes that listen; 0 = all cores
+    upload_mib: Count = 256  # the largest file that POST /v1/items/{id}/audio takes
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     radio: Radio = Radio()
     state: State = State()
     training: Training = Training()
+    sound: Sound = Sound()
     botify: Botify = Botify()
     regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
 

@@ -24,7 +24,7 @@ from segue import config
 from segue.catalogue.duplicates import join_duplicates
 from segue.catalogue.works import work_key
 from segue.core.errors import BadConfig, NotReady, SegueError
-from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Vectors
+from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Recordings, Vectors
 from segue.core.records import AGE_BANDS, Audio
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Items, Query, Scored
@@ -47,9 +47,11 @@ from segue.training.registry import BUNDLE, CHALLENGER, CHAMPION, PREVIOUS, Bund
 from segue.training.report import NightReport, Progress
 from segue.training.shown import Judging
 from segue.training.window import Window, choose
-from segue.web.service import Service
+from segue.web.service import Service, Uploading
 
 if TYPE_CHECKING:
+    from segue.library.ears import Ears
+    from segue.library.shelf import Shelf
     from segue.sound.encoder import Encoder
 
 logger = logging.getLogger("segue")
@@ -65,6 +67,7 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
         "postgres": "segue.storage.vectors.postgres:PostgresVectors",
         "postgresql": "segue.storage.vectors.postgres:PostgresVectors",
     },
+    "recordings": {"sqlite": "segue.storage.recordings.sqlite:SqliteRecordings"},
 }
 """What each port may be, by the scheme of its URL in [storage]."""
 
@@ -166,6 +169,37 @@ def encoder(name: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], named(ENCODERS, name, "encoder"))
 
 
+NETWORKS = "networks"
+"""The artifact that holds imported networks: each version is one, an alias its name."""
+
+
+def wanted_encoder(setting: str, artifacts: ArtifactStore) -> Encoder:
+    """A fresh encoder as [sound] encoder names it: a kind that learns, an imported network, or several joined by "+"."""
+    parts = [_part(name, artifacts, alone="+" not in setting) for name in setting.split("+")]
+    if len(parts) == 1:
+        return parts[0]
+    from segue.sound.concatenated import Concatenated
+
+    return Concatenated(parts)
+
+
+def _part(name: str, artifacts: ArtifactStore, *, alone: bool) -> Encoder:
+    if name in ENCODERS and name not in ("pretrained", "concatenated"):
+        plain = {} if alone or name != "lda" else {"shrinkage": 0.1, "emphasis": 0.0}  # beside another (docs/encoders.md)
+        made: Encoder = named(ENCODERS, name, "sound.encoder")(**plain)
+        return made
+    version = artifacts.alias(NETWORKS, name)
+    if version is None:
+        kinds = ", ".join(sorted(ENCODERS.keys() - {"pretrained", "concatenated"}))
+        found = f"expected one of {kinds}, or a network of `segue encoder list`, found {name!r}"
+        raise BadConfig(f"sound.encoder: {found}; `segue encoder import` takes one in", "sound.encoder")
+    from segue.sound.network import NetworkSpec
+    from segue.sound.network_encoder import Pretrained
+
+    arrays, facts = artifacts.get(NETWORKS, version)
+    return Pretrained().serve(np.asarray(arrays["onnx"], np.uint8).tobytes(), msgspec.convert(facts["network"], NetworkSpec))
+
+
 def given_what_it_takes(make: Callable[..., Any], offers: Mapping[str, Any]) -> Callable[..., Any]:
     """The class with those of the offers bound that its __init__ names."""
     return partial(make, **{name: offers[name] for name in inspect.signature(make).parameters if name in offers})
@@ -177,7 +211,7 @@ class Home:
     def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
         self.path, self.settings, self._writer = path, settings, writer
         self._opened: list[Any] = []
-        self.sounds: list[Callable[[int], Audio | None]] = []  # who may have the sound of an item, asked in order
+        self.sounds: list[Callable[[int], Audio | None]] = [self.scanned]  # who may have the sound of an item, asked in order
         self._folds = False
 
     def __enter__(self) -> Self:
@@ -224,6 +258,55 @@ class Home:
         """Vectors of items, by encoder version: what a song sounds like."""
         opened: Vectors = self._open("vectors")
         return opened
+
+    @cached_property
+    def recordings(self) -> Recordings:
+        """Files that were scanned, and what encoders learn from."""
+        from segue.sound.statistics import STATISTICS_VERSION
+
+        opened: Recordings = self._open("recordings", version=STATISTICS_VERSION)
+        return opened
+
+    @cached_property
+    def ears(self) -> Ears:
+        """The worker processes that listen; none runs before the first file."""
+        from segue.library.ears import Ears
+
+        opened = Ears(self.settings.sound.workers or os.cpu_count() or 1, niceness=5)
+        self._opened.append(opened)
+        return opened
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The library: what was heard, and the encoder that it is heard with."""
+        from segue.library.shelf import Shelf
+
+        wanted = self.settings.sound.encoder
+        return Shelf(
+            recordings=self.recordings, catalogue=self.catalogue, vectors=self.vectors, artifacts=self.artifacts,
+            put=self.put_vectors, make=partial(wanted_encoder, wanted, self.artifacts), load=encoder_of, setting=wanted,
+            ears=self.ears, lock=self.path / "encoder.lock",
+        )  # fmt: skip
+
+    def uploading(self) -> Uploading:
+        """What hears the files that are posted."""
+        from segue.library.uploads import Uploads
+
+        folder = self.path / "incoming"
+        folder.mkdir(exist_ok=True)
+        for left in folder.iterdir():  # by a server that was killed
+            left.unlink()
+        uploads = Uploads(self.shelf)
+        self._opened.append(uploads)
+        return Uploading(uploads, folder, self.settings.sound.upload_mib << 20)
+
+    def scanned(self, item: int) -> Audio | None:
+        """The file that holds an item, as long as it lies in a scanned folder."""
+        from segue.library.scan import file_of
+
+        files = self.recordings.files_of(self.catalogue.items.name(item))
+        file = file_of(files, self.recordings.folders()) if files else None
+        return Audio(Path(os.fsdecode(file.path)), file.mime) if file is not None else None
 
     def put_vectors(self, version: str, items: NDArray[np.int32], vectors: NDArray[np.float32]) -> int:
         """Store what songs sound like, durably, and make one work of those that are near-duplicates; how many were joined.
@@ -575,6 +658,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         counters=counters,
         keys=api_keys,
         audio_of=home.audio_of,
+        uploading=home.uploading(),
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
         arms=home.arms(recommender),

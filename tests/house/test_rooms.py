@@ -14,6 +14,7 @@ MAY: dict[str, set[str]] = {
     "core": set(),
     **{room: {"core"} for room in FREE},
     "training": {"core", "features", "evaluation"},
+    "library": {"core", "sound"},
     "serving": {"core", "features", "experiments"},
     "web": {"core", "events", "serving", "experiments", "monitoring", "privacy"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from typing import Any
 
@@ -33,7 +34,7 @@ def add_commands(commands: Any) -> None:
     ask.set_defaults(run=recommend)
     explain.add_commands(commands)
     near = commands.add_parser("similar", help="neighbours of a song")
-    near.add_argument("item")
+    near.add_argument("item", help="its id, or a file of a scanned folder")
     near.add_argument("--by", choices=("sound", "listeners"), default="listeners")
     near.add_argument("--limit", type=int, default=10)
     add_json(near)
@@ -88,6 +89,9 @@ def similar(args: argparse.Namespace) -> int:
         raise BadInput(f"--limit: expected 1 to 1000, found {args.limit}")
     with wiring.open_home(args.home, args.config, writer=False) as home:
         dense = int(home.catalogue.items.find([args.item])[0])
+        if dense == MISSING and os.path.isfile(args.item):  # a file that was scanned stands for its song
+            (file,) = home.recordings.files([os.path.realpath(os.fsencode(args.item))])
+            dense = int(home.catalogue.items.find([file.item])[0]) if file is not None and file.item else MISSING
         if dense == MISSING:
             near = [home.catalogue.items.name(int(i)) for i in home.catalogue.search(args.item, 3)]
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

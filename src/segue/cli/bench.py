@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, str] = {
     "als": "segue.benchmarks.als",
     "topk": "segue.benchmarks.topk",
     "sound": "segue.benchmarks.sound",
+    "scan": "segue.benchmarks.scan",
     "serve": "segue.benchmarks.serve",
     "ingest": "segue.benchmarks.ingest",
     "crash": "segue.benchmarks.crash",

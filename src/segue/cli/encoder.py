@@ -16,8 +16,7 @@ from segue.core.errors import BadInput
 if TYPE_CHECKING:
     from segue.sound.network import NetworkSpec
 
-NETWORKS = "networks"
-"""The artifact that holds imported networks: each version is one, an alias its name."""
+NETWORKS = wiring.NETWORKS
 
 
 def add_commands(commands: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.records import ItemRecord, UserRecord
+from segue.core.records import ItemRecord, SongFile, UserRecord
 from segue.core.types import Arrays, Events, Exposure, Float32, Int32, Int64, Items, Recent, Scored
 
 ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
@@ -300,4 +300,76 @@ class Vectors(Protocol):
 
     def close(self) -> None:
         """Finish what goes on in the background and release files."""
+        ...
+
+
+class Recordings(Protocol):
+    """What was scanned and heard: files, the recordings in them, and the statistics that encoders learn from.
+
+    A recording is named by its digest (sound.identity), an item by its external id. Several processes may open one store;
+    every call sees what the others made durable. Safe to call from several threads.
+    """
+
+    def add_folder(self, folder: bytes) -> None:
+        """Remember a scanned folder, as an absolute path without links."""
+        ...
+
+    def folders(self) -> list[bytes]:
+        """The scanned folders, sorted."""
+        ...
+
+    def files(self, paths: Sequence[bytes]) -> list[SongFile | None]:
+        """What is known of files by path, None where nothing is."""
+        ...
+
+    def note(self, files: Sequence[SongFile]) -> None:
+        """Store or replace what is known of files; durable when it returns."""
+        ...
+
+    def forget(self, paths: Sequence[bytes]) -> list[str]:
+        """Files that are gone; the items that no file has any more, sorted. Statistics stay: the file may come back."""
+        ...
+
+    def within(self, folder: bytes) -> Iterator[bytes]:
+        """Paths of the known files of a scanned folder, sorted."""
+        ...
+
+    def files_of(self, item: str) -> list[SongFile]:
+        """The files that hold an item, sorted by path."""
+        ...
+
+    def keep(self, digest: str, seconds: float, statistics: NDArray[np.float16]) -> None:
+        """Store the statistics (patches, p) of a recording; on disk when `bind` returns, later when it does not."""
+        ...
+
+    def bind(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """(item, digest) each: what an item sounds like; replaces what it was bound to. Durable when it returns."""
+        ...
+
+    def items_of(self, digest: str) -> list[str]:
+        """The items of a recording, the first bound first."""
+        ...
+
+    def heard(self, digest: str) -> bool:
+        """Whether statistics of this version are there."""
+        ...
+
+    def statistics(self, digest: str) -> NDArray[np.float16] | None:
+        """(patches, p), None where there are none or where they are damaged."""
+        ...
+
+    def stale(self) -> bool:
+        """Whether some item's recording has no statistics of this version: its file must be heard again."""
+        ...
+
+    def bound(self) -> Iterator[list[tuple[str, str]]]:
+        """(item, digest) of every item whose recording was heard, in chunks, in the order of binding."""
+        ...
+
+    def __len__(self) -> int:
+        """Items whose recording was heard."""
+        ...
+
+    def close(self) -> None:
+        """Release files."""
         ...

@@ -40,5 +40,17 @@ class Audio(msgspec.Struct, frozen=True):
     mime: str
 
 
+class SongFile(msgspec.Struct, frozen=True):
+    """A file of a scanned folder as it was when it was last looked at."""
+
+    path: bytes  # absolute, as the system gives it: names need be no text
+    folder: bytes  # the scanned folder that it is in
+    size: int
+    mtime_ns: int
+    item: str = ""  # "" where it cannot be read
+    mime: str = ""
+    refused: str = ""  # why it cannot be read
+
+
 AGE_BANDS: tuple[str, ...] = ("0-12", "13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 AGE_BAND_STARTS: tuple[int, ...] = (0, 13, 18, 25, 35, 45, 55, 65)

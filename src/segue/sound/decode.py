@@ -18,7 +18,7 @@ from segue.sound.spectrogram import RATE, WINDOW
 
 SUFFIXES = frozenset({".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".wav"})
 """What a scan looks at; what is inside decides, not the name."""
-_ONLY = {"format_whitelist": "mp3,flac,ogg,wav,mov,mp4,m4a", "protocol_whitelist": ""}
+ONLY = {"format_whitelist": "mp3,flac,ogg,wav,mov,mp4,m4a", "protocol_whitelist": ""}
 """The containers that are opened, and never another file: of the hundreds that FFmpeg knows many are lists of other files."""
 
 
@@ -60,7 +60,7 @@ def read(source: Path | bytes, limits: Limits | None = None) -> tuple[Float32, F
     try:
         with (
             io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,
-            av.open(file, "r", options=_ONLY, metadata_errors="replace") as container,
+            av.open(file, "r", options=ONLY, metadata_errors="replace") as container,
         ):
             return _decode(container, limits)
     except FFmpegError as error:

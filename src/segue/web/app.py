@@ -60,6 +60,7 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("POST", "/v1/recommendations", api.post_recommendations),
     ("GET", "/v1/items/{id}/similar", api.get_similar),
     ("GET", "/v1/items/{id}/audio", audio.get_audio),
+    ("POST", "/v1/items/{id}/audio", audio.post_audio),
     ("GET", "/v1/users/{id}/collaborative", api.get_collaborative),
     ("GET", "/v1/popular", api.get_popular),
     ("GET", "/v1/search", api.get_search),

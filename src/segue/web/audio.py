@@ -1,22 +1,26 @@
-"""The sound of an item over HTTP: whole, or the range of bytes that a player asks for (RFC 9110, section 14)."""
+"""The sound of an item over HTTP: in, to be heard; out, whole or the range that a player asks for (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from segue.core.errors import NotFound
+from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.records import Audio
+from segue.events.checks import name_error
 from segue.web.api import dense_item, service_of
-from segue.web.problems import problem
+from segue.web.problems import answer, problem
 
 CHUNK = 256 * 1024
 """Bytes that are read and sent at a time."""
@@ -37,6 +41,51 @@ async def get_audio(request: Request) -> Response:
     if file is None:
         raise NotFound(f"the file of item {request.path_params['id']!r} cannot be read now")
     return _answered(request, file, size, {"ETag": tag, "Accept-Ranges": "bytes", "Content-Type": audio.mime})
+
+
+async def post_audio(request: Request) -> Response:
+    """Hear the file in the body for this item: the answer comes when its vector is in place.
+
+    422 with the reason where it is no music, 413 where it is larger than [sound] upload_mib allows.
+    """
+    uploading, item = service_of(request).uploading, request.path_params["id"]
+    if uploading is None:
+        raise NotReady("this server hears no files")
+    if wrong := name_error("id", item):
+        raise BadInput(wrong, "id")
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise BadInput("expected the file itself as the body, found a form: such as curl --data-binary @song.mp3", "body")
+    most = uploading.most_bytes
+    if int(request.headers.get("content-length") or 0) > most:
+        raise _too_large(most)
+    path = await _received(request, uploading.folder, most)
+    try:
+        done = uploading.listener.submit(item, path)
+    except NotReady:
+        path.unlink(missing_ok=True)
+        raise
+    return answer(await asyncio.wrap_future(done))
+
+
+async def _received(request: Request, folder: Path, most: int) -> Path:
+    """The body in a file of its own, which is removed again when it does not arrive whole."""
+    handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=folder)
+    path, size = Path(name), 0
+    try:
+        with os.fdopen(handle, "wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most:
+                    raise _too_large(most)
+                await asyncio.to_thread(file.write, chunk)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the file is larger than {most >> 20} MiB: [sound] upload_mib sets how large one may be")
 
 
 def _answered(request: Request, file: BinaryIO, size: int, headers: dict[str, str]) -> Response:

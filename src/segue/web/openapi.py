@@ -91,6 +91,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("get", "/v1/users/{id}"): ("A user's coarse facts", None, None),
     ("get", "/v1/items/{id}/similar"): ("Neighbours by=sound or by=listeners", ItemList, None),
     ("get", "/v1/items/{id}/audio"): ("The sound of an item, whole or a range of its bytes", None, None),
+    ("post", "/v1/items/{id}/audio"): ("Hear the file in the body; answered when the vector is in place", None, None),
     ("get", "/v1/users/{id}/collaborative"): ("A user's stored top items (M2)", ItemList, None),
     ("get", "/v1/popular"): ("What is listened to at a place and time (M3)", ItemList, None),
     ("get", "/v1/search"): ("Songs by words of title or artist", ItemList, None),

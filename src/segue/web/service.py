@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from segue.core.ports import Catalogue, OnlineState
@@ -33,6 +34,23 @@ class Writer(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """The one that hears files: its answer is a struct with what the vector is."""
+
+    def submit(self, item: str, path: Path) -> Future[Any]:
+        """Hear a file for an item; the file is removed when that is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uploading:
+    """Where files wait to be heard, how large they may be, and who hears them."""
+
+    listener: Listener
+    folder: Path
+    most_bytes: int
+
+
 @dataclass(frozen=True)
 class Service:
     """One running server."""
@@ -49,6 +67,7 @@ class Service:
     arms: Arms | None = None
     explain: Explain | None = None
     audio_of: Callable[[int], Audio | None] = lambda item: None  # the sound of an item by dense id; called in a thread
+    uploading: Uploading | None = None
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:

@@ -1,0 +1,263 @@
+"""The library in a home: what was heard, and which encoder turns it into the vectors that serve."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.errors import BadInput, BadSound
+from segue.core.ports import ArtifactStore, Catalogue, Recordings, Vectors
+from segue.core.types import Bool, Float32, Int32
+from segue.library.ears import Ears, Heard
+from segue.sound.encoder import Encoder, StatisticsEncoder
+
+ENCODER, SERVING, NEXT = "encoder", "serving", "next"
+"""The artifact that holds encoders, and its aliases: what serves, and what is still being embedded with."""
+GROWTH = 2.0
+"""An encoder is learned anew when the library has grown by this factor since it was."""
+LEARNT = 20_000
+"""Recordings that an encoder learns from at most, evenly spread over the library."""
+BATCH = 512
+"""Vectors that are stored at once."""
+Tell = Callable[[str, int, int], None]
+"""(what goes on, done, of how many)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An encoder as it is stored: the vectors' version, which setting asked for it, and the recordings that there were."""
+
+    encoder: Encoder
+    artifact: str
+    version: str
+    setting: str
+    songs: int
+
+
+@dataclass
+class Shelf:
+    """The stores of a home, the makers of encoders, and the workers that listen.
+
+    `setting` names the encoder that is wanted, `make` a fresh one of it, `load` one that was stored; `put` stores vectors
+    and joins near-duplicates (wiring.Home.put_vectors). `lock` is a file that whoever learns and embeds holds.
+    """
+
+    recordings: Recordings
+    catalogue: Catalogue
+    vectors: Vectors
+    artifacts: ArtifactStore
+    put: Callable[[str, Int32, Float32], int]
+    make: Callable[[], Encoder]
+    load: Callable[[Mapping[str, Any], Mapping[str, NDArray[np.generic]]], Encoder]
+    setting: str
+    ears: Ears
+    lock: Path
+    _loaded: Fitted | None = None
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def serving(self) -> Fitted | None:
+        """The encoder whose vectors serve, None before the first; what another process changed is seen at once."""
+        artifact = self.artifacts.alias(ENCODER, SERVING)
+        if artifact is None:
+            return None
+        with self._guard:
+            if self._loaded is None or self._loaded.artifact != artifact:
+                self._loaded = self._open(artifact)
+            return self._loaded
+
+    def wants_spectrogram(self) -> bool:
+        """Whether the encoder that serves needs more of a file than its statistics."""
+        fitted = self.serving()
+        return fitted is not None and fitted.encoder.needs == "spectrogram"
+
+    def place(self, items: Sequence[str], heard: Sequence[Heard | None], digests: Sequence[str], *, anew: bool = False) -> bool:
+        """Vectors of these items by the encoder that serves, in place when it returns; False when there is no encoder.
+
+        `heard` is None where the recording was known: its statistics are read then. Items that have a vector keep it, unless
+        `anew` says that they may have got another recording.
+        """
+        fitted = self.serving()
+        if fitted is None:
+            return False
+        dense = self.catalogue.items.find(list(items))
+        known = self.vectors.get(dense, fitted.version)
+        missing = ~_present(known)
+        rows: dict[int, Float32] = {}
+        for item, one, digest, name, wanted in zip(dense.tolist(), heard, digests, items, missing.tolist(), strict=True):
+            if wanted or anew or one is not None:
+                row = self._encoded(fitted.encoder, name, digest, one)
+                if row is not None:
+                    rows[item] = row
+        self._store(fitted.version, rows)
+        return True
+
+    def due(self) -> bool:
+        """Whether an encoder is to be learned: there is none, another one is wanted, or the library has outgrown it."""
+        if self.artifacts.alias(ENCODER, NEXT) is not None:
+            return True
+        fitted, songs = self.serving(), len(self.recordings)
+        if fitted is None or fitted.setting != self.setting:
+            return songs > 1
+        return fitted.encoder.needs == "statistics" and songs >= GROWTH * fitted.songs
+
+    def keep_up(self, tell: Tell, *, anew: bool = False) -> bool:
+        """Learn when it is due (or `anew`), embed everything under the new version, then let it serve; what was begun is
+        finished first. The old version serves until all the new vectors are there. False where nothing was due, another
+        process is at it, or the library is too small to learn from.
+        """
+        with self._alone() as mine:
+            if not mine or not (anew or self.due()):
+                return False
+            artifact = self.artifacts.alias(ENCODER, NEXT)
+            if artifact is not None and self._open(artifact).setting != self.setting:
+                artifact = None
+            if artifact is None and not anew:
+                artifact = self._kept()
+            if artifact is None:
+                try:
+                    artifact = self._learn(tell)
+                except BadInput:
+                    return False  # too few songs, or too short ones: it is due again with the next
+            fitted = self._open(artifact)
+            self._embed(fitted, tell)
+            self._swap(fitted)
+            self._embed(fitted, tell)  # what came under the old one meanwhile
+            return True
+
+    def catch_up(self, tell: Tell) -> None:
+        """Vectors for whatever was heard and has none by the encoder that serves: what a crash left undone."""
+        fitted = self.serving()
+        if fitted is not None:
+            self._embed(fitted, tell)
+
+    def _kept(self) -> str | None:
+        """The encoder that served under the wanted setting before, unless it serves now: its vectors are there still."""
+        fitted, kept = self.serving(), self.artifacts.alias(ENCODER, _own(self.setting))
+        return None if fitted is None or fitted.setting == self.setting else kept
+
+    def _learn(self, tell: Tell) -> str:
+        songs = len(self.recordings)
+        tell("learning how songs sound", 0, 1)
+        encoder = self.make()
+        encoder.fit(_Learnt(self, encoder.needs == "spectrogram", max(1, -(-songs // LEARNT))), np.random.default_rng(0))
+        manifest = {"encoder": encoder.manifest(), "setting": self.setting, "songs": songs}
+        artifact = self.artifacts.put(ENCODER, encoder.arrays(), manifest)
+        self.artifacts.set_aliases(ENCODER, {NEXT: artifact})
+        return artifact
+
+    def _embed(self, fitted: Fitted, tell: Tell) -> None:
+        """Encode whatever has no vector of this version."""
+        rows: dict[int, Float32] = {}
+        done, total = 0, len(self.recordings)
+        for chunk in self.recordings.bound():
+            dense = self.catalogue.items.find([item for item, _ in chunk])
+            known = self.vectors.get(dense, fitted.version)
+            for place in np.flatnonzero(~_present(known) & (dense >= 0)).tolist():
+                row = self._encoded(fitted.encoder, *chunk[place], None)
+                if row is not None:
+                    rows[int(dense[place])] = row
+                if len(rows) >= BATCH:
+                    self._store(fitted.version, rows)
+            done += len(chunk)
+            tell("songs to vectors", done, total)
+        self._store(fitted.version, rows)
+
+    def _store(self, version: str, rows: dict[int, Float32]) -> None:
+        if rows:
+            self.put(version, np.fromiter(rows, np.int32, len(rows)), np.stack(list(rows.values())))
+            rows.clear()
+
+    def _encoded(self, encoder: Encoder, item: str, digest: str, heard: Heard | None) -> Float32 | None:
+        """The vector of a recording; None where it would have to be heard again and no file of it can be."""
+        if isinstance(encoder, StatisticsEncoder):
+            statistics = heard.statistics if heard is not None else self.recordings.statistics(digest)
+            return None if statistics is None else encoder.encode_statistics(statistics.astype(np.float32))
+        spectrogram = heard.spectrogram if heard is not None else None
+        if spectrogram is None:
+            spectrogram = self._heard_again(item)
+        return None if spectrogram is None else encoder.encode(spectrogram)
+
+    def _heard_again(self, item: str) -> Float32 | None:
+        for file in self.recordings.files_of(item):
+            try:
+                return self.ears.hear(Path(os.fsdecode(file.path)), spectrogram=True).spectrogram
+            except BadSound:
+                continue  # gone or changed since: the next scan says so
+        return None
+
+    def _swap(self, fitted: Fitted) -> None:
+        """Let the new encoder serve; of every setting the newest stays, so that going back costs nothing."""
+        if fitted.version in self.vectors.versions():
+            self.vectors.use(fitted.version)
+        own = _own(fitted.setting)
+        before = self.artifacts.alias(ENCODER, own)
+        self.artifacts.set_aliases(ENCODER, {SERVING: fitted.artifact, NEXT: None, own: fitted.artifact})
+        if before is not None and before != fitted.artifact:
+            old = self._open(before).version
+            if old != fitted.version and old in self.vectors.versions():
+                self.vectors.drop(old)
+        self.artifacts.prune(ENCODER, 1)
+
+    def _open(self, artifact: str) -> Fitted:
+        arrays, manifest = self.artifacts.get(ENCODER, artifact)
+        facts: Any = manifest
+        encoder = self.load(facts["encoder"], arrays)
+        return Fitted(encoder, artifact, str(facts["encoder"]["version"]), str(facts["setting"]), int(facts["songs"]))
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether nobody else learns and embeds now; a killed holder lets go."""
+        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(handle)
+
+
+def _present(vectors: Float32) -> Bool:
+    """Which rows hold a vector, (n,)."""
+    return np.asarray(np.isfinite(vectors).all(axis=1) if vectors.shape[1] else np.zeros(len(vectors)), np.bool_)
+
+
+def _own(setting: str) -> str:
+    """The alias under which the newest encoder of a setting is kept."""
+    return f"of-{setting.replace('+', '-and-')}"
+
+
+class _Learnt:
+    """What an encoder learns from: every `step`-th recording of the library, anew for each iteration."""
+
+    def __init__(self, shelf: Shelf, spectrograms: bool, step: int) -> None:
+        self._shelf, self._spectrograms, self._step = shelf, spectrograms, step
+
+    def __iter__(self) -> Iterator[Float32]:
+        place, seen = 0, set[str]()
+        for chunk in self._shelf.recordings.bound():
+            for item, digest in chunk:
+                place += 1
+                if digest in seen or (place - 1) % self._step:
+                    continue
+                seen.add(digest)
+                found = self._one(item, digest)
+                if found is not None:
+                    yield found
+
+    def _one(self, item: str, digest: str) -> Float32 | None:
+        if self._spectrograms:
+            return self._shelf._heard_again(item)
+        statistics = self._shelf.recordings.statistics(digest)
+        return None if statistics is None else statistics.astype(np.float32)

@@ -1,0 +1,115 @@
+"""Sound that comes over the wire: one file for one item, heard in a worker process, its vector in place when answered."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from segue.core.errors import NotReady, SegueError
+from segue.core.records import ItemRecord
+from segue.core.types import MISSING
+from segue.library.shelf import Shelf
+from segue.sound.tags import Tags
+
+logger = logging.getLogger("segue")
+WAITING = 16
+"""Files that may wait for a worker; more are refused for now, for each waits on the disk."""
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a file: which recording it is, whether it was heard before, and the vector's version and length."""
+
+    id: str
+    recording: str
+    known: bool
+    duration_s: float | None
+    vector: bool
+    model_version: str
+    dimension: int
+    warnings: list[str] = []
+
+
+class Uploads:
+    """Hears files for items in a few threads of its own, and learns an encoder behind the answers when one is due."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._threads = ThreadPoolExecutor(shelf.ears.count, thread_name_prefix="upload")
+        self._learner = ThreadPoolExecutor(1, thread_name_prefix="learn")
+        self._waiting = threading.BoundedSemaphore(WAITING)
+
+    def submit(self, item: str, path: Path) -> Future[Placed]:
+        """Hear the file for this item; the file is removed when that is done. BadSound in the future where it is no music."""
+        if not self._waiting.acquire(blocking=False):
+            raise NotReady(f"{WAITING} files wait to be heard: send this one again in a while")
+        done: Future[Placed] = self._threads.submit(self._take, item, path)
+        done.add_done_callback(lambda _: self._finish(path))
+        return done
+
+    def close(self) -> None:
+        """Finish what is being heard and drop what waits."""
+        self._threads.shutdown(cancel_futures=True)
+        self._learner.shutdown(cancel_futures=True)
+
+    def _finish(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._waiting.release()
+
+    def _take(self, item: str, path: Path) -> Placed:
+        shelf = self._shelf
+        identified = shelf.ears.identify(path)
+        digest, known = identified.digest, shelf.recordings.heard(identified.digest)
+        heard = None if known else shelf.ears.hear(path, spectrogram=shelf.wants_spectrogram())
+        shelf.catalogue.put_items([self._facts(item, identified.tags, heard.seconds if heard and not heard.cut else None)])
+        if heard is not None:
+            shelf.recordings.keep(digest, heard.seconds, heard.statistics)
+        shelf.recordings.bind([(item, digest)])
+        placed = shelf.place([item], [heard], [digest], anew=True)
+        if not placed:
+            placed = shelf.keep_up(_quiet)
+        elif shelf.due():
+            self._learner.submit(self._learn)
+        return self._answer(item, digest, known, placed)
+
+    def _facts(self, item: str, tags: Tags, seconds: float | None) -> ItemRecord:
+        """What the file says where the catalogue says nothing: facts that were put have the last word."""
+        dense = int(self._shelf.catalogue.items.find([item])[0])
+        old = self._shelf.catalogue.item(dense) if dense != MISSING else ItemRecord(item)
+        return ItemRecord(
+            id=item,
+            title=None if old.title else tags.title or None,
+            artist=None if old.artist else tags.artist or None,
+            album=None if old.album else tags.album or None,
+            released=None if old.released else tags.released or None,
+            tags=None if old.tags else list(tags.genres) or None,
+            duration_s=None if old.duration_s is not None or seconds is None else round(seconds, 2),
+        )
+
+    def _answer(self, item: str, digest: str, known: bool, placed: bool) -> Placed:
+        fitted, dense = self._shelf.serving(), self._shelf.catalogue.items.find([item])
+        vector = placed and fitted is not None and bool(self._shelf.vectors.get(dense, fitted.version).shape[1])
+        few = "the library is too small to learn how songs sound: the vector comes with the next songs, or `segue scan`"
+        return Placed(
+            id=item, recording=digest, known=known, vector=vector, warnings=[] if vector else [few],
+            duration_s=self._shelf.catalogue.item(int(dense[0])).duration_s,
+            model_version=fitted.version if fitted else "", dimension=fitted.encoder.dimension if fitted else 0,
+        )  # fmt: skip
+
+    def _learn(self) -> None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)  # this thread only: listeners come first
+        except OSError:
+            logger.debug("the learner keeps the server's priority")
+        try:
+            self._shelf.keep_up(_quiet)
+        except SegueError as error:
+            logger.warning("an encoder was due and could not be learned: %s", error)
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """A server says nothing of how far it is."""

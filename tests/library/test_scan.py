@@ -1,0 +1,246 @@
+"""A folder of music, scanned again and again: what is new is heard, what moved keeps its name, what is broken harms nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mutagen
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from songs import song, write
+
+from segue import wiring
+from segue.benchmarks.scan import flac
+from segue.cli import main
+from segue.library.scan import Scan, Summary
+
+SONGS = 6
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(home, folder) after a first scan of six songs; tests take copies."""
+    top = tmp_path_factory.mktemp("scanned")
+    for number in range(SONGS):
+        path = top / "music" / f"album {number % 2}" / f"{number}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(flac(song(number)))
+        file = mutagen.File(path, easy=True)
+        file["title"], file["artist"], file["date"], file["genre"] = f"Song {number}", "Somebody", "1999-05", "Drone; Ambient"
+        file["musicbrainz_trackid"] = f"0000000{number}-0000-0000-0000-000000000000"
+        file.save()
+    assert main(["--home", str(top / "home"), "scan", str(top / "music")]) == 0
+    return top / "home", top / "music"
+
+
+@pytest.fixture
+def home(scanned: tuple[Path, Path], tmp_path: Path) -> Iterator[wiring.Home]:
+    """A copy of the scanned home, the folder beside it under its old place."""
+    shutil.copytree(scanned[0], tmp_path / "home")
+    with wiring.open_home(tmp_path / "home", writer=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(scanned: tuple[Path, Path], home: wiring.Home, tmp_path: Path) -> Path:
+    """A copy of the folder that the home has scanned once as well."""
+    copy = Path(shutil.copytree(scanned[1], tmp_path / "music"))
+    assert again(home, copy).heard_s == 0
+    return copy
+
+
+def again(home: wiring.Home, folder: Path) -> Summary:
+    scan = Scan(home.shelf, folder, lambda *_: None)
+    try:
+        return scan.run()
+    finally:
+        scan.close()
+
+
+def item_of(home: wiring.Home, path: Path) -> str:
+    (file,) = home.recordings.files([os.path.realpath(os.fsencode(path))])
+    assert file is not None
+    return file.item
+
+
+def test_tags_become_facts_and_every_song_has_a_vector(home: wiring.Home, scanned: tuple[Path, Path]) -> None:
+    for number in range(SONGS):
+        name = item_of(home, scanned[1] / f"album {number % 2}" / f"{number}.flac")
+        dense = home.catalogue.items.find([name])
+        record = home.catalogue.item(int(dense[0]))
+        assert (record.title, record.artist, record.released, record.tags) == (
+            f"Song {number}", "Somebody", "1999-05", ["drone", "ambient"],
+        )  # fmt: skip
+        assert record.duration_s == pytest.approx(7, abs=0.1)
+        assert (record.extra or {})["musicbrainz_recording"] == f"0000000{number}-0000-0000-0000-000000000000"
+        assert np.isfinite(home.vectors.get(dense)).all()
+        near = home.vectors.search(home.vectors.get(dense), 3)[0][0]
+        families = {int(home.catalogue.item(int(item)).title[-1]) % 2 for item in near}
+        assert families == {number % 2}, "the two nearest of a song are its family"
+
+
+def test_a_second_scan_opens_nothing(home: wiring.Home, folder: Path) -> None:
+    second = again(home, folder)
+    assert (second.files, second.unchanged, second.opened) == (SONGS, SONGS, 0)
+
+
+def test_moved_renamed_and_tagged_anew_it_is_the_same_song(home: wiring.Home, folder: Path) -> None:
+    old, new = folder / "album 0" / "0.flac", folder / "else" / "other name.flac"
+    name = item_of(home, old)
+    new.parent.mkdir()
+    old.rename(new)
+    file = mutagen.File(new, easy=True)
+    file["title"] = "Another title"
+    file.save()
+    summary = again(home, folder)
+    assert (summary.known, summary.gone, summary.new, summary.heard_s) == (1, 1, 0, 0)
+    assert item_of(home, new) == name
+    record = home.catalogue.item(int(home.catalogue.items.find([name])[0]))
+    assert (record.title, record.playable) == ("Another title", True)
+
+
+def test_what_is_gone_is_not_played_until_it_comes_back(home: wiring.Home, folder: Path, scanned: tuple[Path, Path]) -> None:
+    path = folder / "album 1" / "9.wav"
+    write(path, 9)
+    assert again(home, folder).new == 1
+    name, content = item_of(home, path), path.read_bytes()
+    dense = int(home.catalogue.items.find([name])[0])
+    path.unlink()
+    assert again(home, folder).gone == 1
+    assert home.catalogue.item(dense).playable is False
+    assert home.audio_of(dense) is None
+    path.write_bytes(content)
+    back = again(home, folder)
+    assert (back.known, back.heard_s) == (1, 0)
+    assert home.catalogue.item(dense).playable is True
+    assert home.audio_of(dense) is not None
+
+
+def test_other_music_in_a_file_is_another_song(home: wiring.Home, folder: Path) -> None:
+    path = write(folder / "changing.wav", 20)
+    again(home, folder)
+    before = item_of(home, path)
+    write(path, 21, seconds=8)
+    again(home, folder)
+    assert item_of(home, path) != before
+    assert home.catalogue.item(int(home.catalogue.items.find([before])[0])).playable is False
+
+
+def test_a_library_that_has_doubled_is_learned_anew_and_the_old_vectors_go(home: wiring.Home, folder: Path) -> None:
+    before = home.vectors.version
+    for number in range(10, 10 + SONGS):
+        write(folder / f"{number}.wav", number)
+    summary = again(home, folder)
+    assert (summary.new, summary.learned) == (SONGS, True)
+    assert home.vectors.version != before
+    assert home.vectors.versions() == [home.vectors.version]
+    assert len(home.vectors) == 2 * SONGS
+
+
+def test_another_encoder_serves_when_all_is_embedded_and_the_way_back_costs_nothing(home: wiring.Home, folder: Path) -> None:
+    before = home.vectors.version
+    (home.path / "segue.toml").write_text('[sound]\nencoder = "mfcc"\n')
+    with wiring.open_home(home.path, writer=False) as other:
+        again(other, folder)
+        assert other.vectors.version.startswith("mfcc-")
+        assert len(other.vectors) == SONGS
+        assert set(other.vectors.versions()) == {before, other.vectors.version}
+    (home.path / "segue.toml").unlink()
+    with wiring.open_home(home.path, writer=False) as back:
+        back.shelf.make = lambda: pytest.fail("the encoder that served before is kept, not learned again")
+        again(back, folder)
+        assert back.vectors.version == before
+
+
+def test_what_a_crash_left_without_a_vector_gets_one(home: wiring.Home, folder: Path) -> None:
+    name = item_of(home, folder / "album 0" / "2.flac")
+    dense = home.catalogue.items.find([name])
+    before = home.vectors.get(dense)
+    home.vectors.remove(dense)
+    assert again(home, folder).opened == 0
+    np.testing.assert_array_equal(home.vectors.get(dense), before)
+
+
+def test_an_imported_history_that_knows_the_recording_meets_its_file(tmp_path: Path) -> None:
+    recording = "12345678-0000-0000-0000-000000000000"
+    path = tmp_path / "music" / "a.flac"
+    path.parent.mkdir()
+    path.write_bytes(flac(song(3)))
+    file = mutagen.File(path, easy=True)
+    file["musicbrainz_trackid"] = recording
+    file.save()
+    with wiring.open_home(tmp_path / "home", writer=False) as home:
+        home.catalogue.items.intern([recording])
+        again(home, path.parent)
+        assert item_of(home, path) == recording
+
+
+def hostile(folder: Path) -> None:
+    """Files that are no music, or more than music may be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    good = flac(song(1))
+    (folder / "empty.mp3").write_bytes(b"")
+    (folder / "text.mp3").write_text("just some words\n" * 500)
+    (folder / "truncated.flac").write_bytes(good[:60])
+    (folder / "list.m4a").write_text("#EXTM3U\n/etc/hostname\n")
+
+    def pcm(rate: int, channels: int, size: int) -> bytes:
+        form = struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * channels * 2, channels * 2, 16)
+        return b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
+
+    (folder / "one hertz.wav").write_bytes(pcm(1, 1, 64_000) + bytes(64_000))
+    (folder / "many channels.wav").write_bytes(pcm(16_000, 32, 64_000) + bytes(64_000))
+    with (folder / "ten hours.wav").open("wb") as file:  # a hole: it takes no room on the disk
+        file.write(pcm(16_000, 1, 2 * 16_000 * 36_000))
+        file.truncate(44 + 2 * 16_000 * 36_000)
+    (folder / "leads out.flac").symlink_to("/etc/hostname")
+    (folder / "circle.flac").symlink_to(folder / "circle.flac")
+
+
+def test_a_folder_of_broken_files_is_survived_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile(tmp_path / "music")
+    for number in range(3):
+        write(tmp_path / "music" / f"{number}.wav", number)
+    command = ["--home", str(tmp_path / "home"), "scan", str(tmp_path / "music"), "--json"]
+    for _ in range(2):  # the second scan opens none of them, and tells of them again
+        assert main(command) == 0
+        facts = json.loads(capsys.readouterr().out)
+        lines = (tmp_path / "home" / "unreadable.jsonl").read_text().splitlines()
+        reasons = {Path(row["path"]).name: row["reason"] for row in map(json.loads, lines)}
+        assert facts["unreadable"] == len(reasons) == 6, reasons
+    assert facts["opened"] == 0
+    assert facts["songs"] == 4  # three, and the first ten minutes of the ten hours
+    assert "32" in reasons["many channels.wav"]
+    assert "found 1" in reasons["one hertz.wav"]
+    assert "empty" in reasons["empty.mp3"]
+
+
+def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--home", str(tmp_path / "home"), "scan", str(tmp_path / "nowhere")]) == 2
+    assert "expected a folder of music, found nothing" in capsys.readouterr().err
+
+
+def test_only_files_inside_a_scanned_folder_are_played(home: wiring.Home, folder: Path, tmp_path: Path) -> None:
+    path = write(folder / "mine.wav", 30)
+    again(home, folder)
+    dense = int(home.catalogue.items.find([item_of(home, path)])[0])
+    found = home.audio_of(dense)
+    assert found is not None
+    assert (found.source, found.mime) == (Path(os.path.realpath(path)), "audio/wav")
+    outside = tmp_path / "secret.wav"
+    path.rename(outside)
+    path.symlink_to(outside)  # the file gives way to a link that leads out
+    assert home.audio_of(dense) is None
+    path.unlink()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")  # so does the folder
+    assert home.audio_of(dense) is None
