@@ -84,13 +84,14 @@ class Scan:
     def take_in(self, files: Iterable[Found], total: int) -> int:
         """Study the files that changed, in step with the workers, and store what they are; how many changed."""
         before, studied = self.summary.opened, list[_Studied]()
+        self.tell("hearing", 0, total)
         for one in self._studied(self._changed(files)):
             studied.append(one)
+            self.tell("hearing", self.summary.unchanged + self.summary.opened + len(studied), total)
             if len(studied) >= FLUSHED:
                 self._store(studied)
-                self.tell("hearing", self.summary.files, total)
         self._store(studied)
-        self.tell("hearing", self.summary.files, total)
+        self.tell("hearing", self.summary.unchanged + self.summary.opened, total)
         return self.summary.opened - before
 
     def _changed(self, files: Iterable[Found]) -> Iterator[Found]:

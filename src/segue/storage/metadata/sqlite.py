@@ -137,7 +137,8 @@ class SqliteCatalogue:
         """
         wanted = words(text)[:MOST_WORDS]
         asked = " ".join(wanted)
-        found = self._search.find(wanted)
+        known = len(self.items)  # the index knows what another process put before `refresh` takes it in
+        found = [dense for dense in self._search.find(wanted) if dense < known]
         ranked = []
         for dense, (title, artist) in zip(found, self.titles(np.array(found, np.int32)), strict=True):
             of_title = words(title)
