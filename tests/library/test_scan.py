@@ -244,3 +244,16 @@ def test_only_files_inside_a_scanned_folder_are_played(home: wiring.Home, folder
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")  # so does the folder
     assert home.audio_of(dense) is None
+
+
+def test_encoder_fit_learns_now_and_says_what_it_needs(
+    home: wiring.Home, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = home.vectors.version
+    assert main(["--home", str(home.path), "encoder", "fit", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["version"], facts["vectors"]) == (before, SONGS)  # the same library gives the same encoder
+    home.vectors.refresh()
+    assert home.vectors.version == before
+    assert main(["--home", str(tmp_path / "empty"), "encoder", "fit"]) == 2
+    assert "two songs" in capsys.readouterr().err

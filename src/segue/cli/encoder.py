@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from segue import wiring
-from segue.cli.output import OUT, add_json, print_json, print_table
+from segue.cli.output import OUT, Bar, Told, add_json, print_json, print_table
 from segue.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ NETWORKS = wiring.NETWORKS
 
 
 def add_commands(commands: Any) -> None:
-    """Add encoder import and encoder list."""
-    encoder = commands.add_parser("encoder", help="pretrained networks that hear: import, list")
+    """Add encoder import, fit and list."""
+    encoder = commands.add_parser("encoder", help="what turns songs into vectors: import, fit, list")
     what = encoder.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=type(encoder))
     take = what.add_parser("import", help="the musicnn wheel, or an ONNX file with a small manifest, into the home")
     take.add_argument("path", type=Path, help="musicnn-0.1.0-py3-none-any.whl (not installed, only read) or FILE.onnx")
@@ -31,6 +31,9 @@ def add_commands(commands: Any) -> None:
     take.add_argument("--output", type=Path, metavar="FILE", help="write the ONNX file and its manifest here as well")
     add_json(take)
     take.set_defaults(run=run_import)
+    fit = what.add_parser("fit", help="learn the encoder of [sound] encoder anew from the library, embed all of it, then swap")
+    add_json(fit)
+    fit.set_defaults(run=run_fit)
     show = what.add_parser("list", help="the kinds of encoders, and the networks in the home")
     add_json(show)
     show.set_defaults(run=run_list)
@@ -58,6 +61,25 @@ def run_import(args: argparse.Namespace) -> int:
         f"{spec.name} {version}: {dimension} numbers a patch of {spec.frames} frames, {len(model):,} bytes", highlight=False
     )
     OUT.print(f"licence: {terms[0] if terms else 'the manifest names none'}", highlight=False, markup=False)
+    return 0
+
+
+def run_fit(args: argparse.Namespace) -> int:
+    """Learn, embed, swap; the old vectors serve until then."""
+    with wiring.open_home(args.home, args.config, writer=False) as home:
+        with Bar() as bar:
+            learned = home.shelf.keep_up(Told(bar).tell, anew=True)
+        fitted = home.shelf.serving()
+        if not learned or fitted is None:
+            found = f"found {len(home.recordings)}"
+            raise BadInput(
+                f"expected a library of two songs of more than 3 s at least, and nobody else learning from it, {found}"
+            )
+        answer = {"version": fitted.version, "setting": fitted.setting, "songs": fitted.songs, "vectors": len(home.vectors)}
+    if args.json:
+        print_json(answer)
+    else:
+        OUT.print(f"{answer['vectors']:,} songs are heard with {fitted.version}", highlight=False, markup=False)
     return 0
 
 

@@ -104,3 +104,18 @@ class Bar:
         else:
             ERR.print(f"{self._name}: {time.monotonic() - self._started:.1f} s", highlight=False, markup=False)
         self._name, self._task = "", None
+
+
+class Told:
+    """What a scan or a fit tells, as phases of the bar with songs a second; the bar adds the time that is left."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._what, self._since = bar, "", 0.0
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """So much of this is done."""
+        if what != self._what:
+            self._bar.phase(what)
+            self._what, self._since = what, time.monotonic()
+        speed = done / max(time.monotonic() - self._since, 1e-3)
+        self._bar.tell(done / total if total else None, f"{done:,} of {total:,}, {speed:,.1f} songs/s" if total > 1 else "")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from segue import wiring
-from segue.cli.output import ERR, OUT, Bar, add_json, print_json
+from segue.cli.output import ERR, OUT, Bar, Told, add_json, print_json
 from segue.library.scan import Scan, Summary
 from segue.library.walk import Watch
 
@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace, home: wiring.Home, stop: threading.Event) -> 
     since, refused = time.monotonic(), args.home / "unreadable.jsonl"
     folders: dict[bytes, int] = {}
     with Bar() as bar:
-        shown = _Shown(bar)
+        shown = Told(bar)
         scan = Scan(home.shelf, args.folder, shown.tell, stop.is_set)
         try:
             summary = scan.run(folders)
@@ -101,21 +101,6 @@ def _tell(summary: Summary) -> None:
     ERR.print(", ".join(f"{count} {what}" for count, what in said if count) or "nothing new", highlight=False, markup=False)
     for path, reason in summary.refused:
         ERR.print(f"  {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
-
-
-class _Shown:
-    """What the scan tells, as phases of the bar with songs a second; the bar adds the time that is left."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar, self._what, self._since = bar, "", 0.0
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        """So much of this is done."""
-        if what != self._what:
-            self._bar.phase(what)
-            self._what, self._since = what, time.monotonic()
-        speed = done / max(time.monotonic() - self._since, 1e-3)
-        self._bar.tell(done / total if total else None, f"{done:,} of {total:,}, {speed:,.1f} songs/s" if total > 1 else "")
 
 
 def _show(summary: Summary, facts: dict[str, Any]) -> None:
