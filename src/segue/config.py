@@ -116,6 +116,15 @@ class Botify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: Numbered = "{}"
 
 
+class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[monitoring]: what is watched, and who is told."""
+
+    every_s: Positive = 60.0  # how often the log is looked at
+    webhook: Annotated[str, Meta(pattern=r"^https?://[^\s]+$")] | None = None  # alarms are POSTed there as JSON
+    stale_days: Positive = 7.0  # a model that learned from nothing newer is an alarm
+    reference: Share = 0.01  # share of listeners who get the reference policy, once 10,000 listeners are known
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. [regions] maps a region's name to its minutes east of UTC (0 where it is not named)."""
 
@@ -126,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training = Training()
     sound: Sound = Sound()
     botify: Botify = Botify()
+    monitoring: Monitoring = Monitoring()
     regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
 
 

@@ -34,13 +34,17 @@ from segue.experiments.desk import Desk
 from segue.experiments.plan import Plan, Treatment
 from segue.features.compute import Features, remember
 from segue.filtering import rules
+from segue.monitoring.alarms import Ledger
 from segue.monitoring.counters import Counters
+from segue.monitoring.monitor import Around, Monitor
+from segue.monitoring.retraining import Facts
 from segue.reranking.radio import Radio
 from segue.serving.arms import Arms
 from segue.serving.discovery import Discovery, segment_of
 from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
+from segue.serving.reference import REFERENCE, Reference
 from segue.storage.journal import Journal
 from segue.training import nightly
 from segue.training.registry import BUNDLE, CHALLENGER, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
@@ -592,6 +596,37 @@ class Home:
                 return found
         return None
 
+    def reference(self) -> Reference:
+        """The policy that no night changes: what is popular here and now, by live counts, under the usual filters."""
+        popular: CandidateSource = self.factories(live=True)["popular"]()
+        ranker: Ranker = named(RANKERS, "blend", "ranker")(here=NEWCOMERS, away=NEWCOMERS)
+        model = Model((popular,), ranker, policy=REFERENCE, versions={"bundle": REFERENCE})
+        return Reference(self.settings.monitoring.reference, self._known, model)
+
+    def _known(self) -> int:
+        """How many listeners there are."""
+        return len(self.catalogue.users)
+
+    def monitor(self, overlap: Callable[[], float | None] = lambda: None) -> Monitor:
+        """What watches this home; `overlap` asks two models the same, so only a server offers it."""
+        around = Around(
+            facts=_Known(self, overlap),
+            names=self._groups,
+            reference=Reference(self.settings.monitoring.reference, self._known).of,
+            stale_days=self.settings.monitoring.stale_days,
+        )
+        return Monitor(self.log, Ledger(Journal(self.path / "monitoring" / "journal")), around)
+
+    def _groups(self, groups: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """Names of segments, for people."""
+        regions = [code for kind, code in groups if kind == "region"]
+        names = self.catalogue.regions.all(np.array(regions, np.int32)) if regions else []
+        told = {("region", code): name for code, name in zip(regions, names, strict=True)}
+        devices = [code for kind, code in groups if kind == "device"]
+        kinds = self.catalogue.devices.all(np.array(devices, np.int32)) if devices else []
+        told |= {("device", code): name for code, name in zip(devices, kinds, strict=True)}
+        return told | {("reference", 0): "the reference policy"}
+
     def ingest(self) -> Ingest:
         """The one that writes."""
         made = Ingest(self.log, self.state, self.catalogue)
@@ -663,6 +698,8 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
         arms=home.arms(recommender),
         explain=home.explain(recommender),
+        reference=home.reference(),
+        monitor=home.monitor(),
     )
 
 
@@ -766,6 +803,53 @@ def quality(home: Home) -> dict[str, Any]:
         "quality": manifest.get("quality"),
         "since": since if since is not None and since["version"] == version else None,
     }
+
+
+class _Known:
+    """Facts of the models, read again when an alias has moved: manifests are small, but checking what they name is not."""
+
+    def __init__(self, home: Home, overlap: Callable[[], float | None]) -> None:
+        self._home, self._overlap = home, overlap
+        self._of: tuple[str | None, ...] = ()
+        self._facts: Facts | None = None
+
+    def __call__(self) -> Facts | None:
+        """What is known now; None before the first night."""
+        registry = self._home.registry()
+        latest = self._home.artifacts.alias(JUDGED, LATEST)
+        asked = (registry.version(), registry.version(PREVIOUS), latest)
+        if asked != self._of:
+            self._facts = _facts(self._home, self._overlap())
+            self._of = asked
+        return self._facts
+
+
+def _facts(home: Home, overlap: float | None) -> Facts | None:
+    """What the nights and the latest judgement said of the champion and of the model before it."""
+    registry = home.registry()
+    version, before = registry.version(), registry.version(PREVIOUS)
+    if version is None:
+        return None
+    manifest = home.artifacts.get(BUNDLE, version)[1]
+    told = quality(home)["since"] or {}
+    calibration = (manifest.get("ranker_facts") or {}).get("calibration") or {}
+    return Facts(
+        version=version,
+        trained_to=int(manifest.get("data", {}).get("to_ms", 0)),
+        figures=manifest.get("figures", []),
+        since=told.get("figures", []),
+        days=((told.get("quality") or manifest.get("quality")) or {}).get("days", []),
+        calibration=calibration,
+        coverage=_covered(manifest),
+        coverage_before=_covered(home.artifacts.get(BUNDLE, before)[1]) if before else None,
+        overlap=overlap,
+    )
+
+
+def _covered(manifest: Mapping[str, Any]) -> float | None:
+    """The share of the catalogue that the radio's lists of a night showed."""
+    spreads = (manifest.get("quality") or {}).get("spreads", [])
+    return next((float(s["coverage"]) for s in spreads if s["model"] == "radio"), None)
 
 
 def night(home: Home, now: int, progress: Progress, *, window: str | None = None, force: bool = False) -> NightReport:

@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from segue.cli import ask, bench, data, demo, encoder, evaluate, experiment, night, scan, serve, simulate
+    from segue.cli import ask, bench, data, demo, encoder, evaluate, experiment, monitor, night, scan, serve, simulate
 
     top = _Parser(prog="segue", description="The recommender that a streaming service owns.")
     top.add_argument("--version", action="version", version=f"segue {__version__}")
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--config", type=Path, help="a configuration file instead of segue.toml in the home")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for room in (data, scan, night, evaluate, experiment, serve, ask, demo, simulate, encoder, bench):
+    for room in (data, scan, night, evaluate, experiment, serve, ask, demo, simulate, encoder, bench, monitor):
         room.add_commands(commands)
     return top
 

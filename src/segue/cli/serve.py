@@ -55,10 +55,14 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         listener = _bind(host, settings.port if port is None else port)
         service = wiring.service(home, keys)
         application = web.create(service)
+        assert service.monitor is not None
+        if home.settings.monitoring.webhook:
+            service.monitor.report_to(home.settings.monitoring.webhook, service.now)
         keepers = [
             _Housekeeper(lambda: settings.seal_every_s, home.seal),
             _Housekeeper(lambda: 1.0, lambda: _refresh(home, service)),
             _Housekeeper(lambda: settings.experiments_every_s, lambda: _tick(service)),
+            _Housekeeper(lambda: home.settings.monitoring.every_s, lambda: _monitor(service)),
         ]
         at = train_at or settings.train_at
         if at:
@@ -74,6 +78,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         finally:
             for keeper in keepers:
                 keeper.end()
+            service.monitor.close()
             service.recommender.close()
     return 0
 
@@ -158,6 +163,13 @@ def _tick(service: Any) -> None:
     for name, taken in service.arms.tick(service.now()):
         service.counters.count("experiment_moves", taken.kind)
         ERR.print(f"experiment {name}: {taken.kind}: {taken.why}", highlight=False, markup=False)
+
+
+def _monitor(service: Any) -> None:
+    """Look at what is new in the log, and say what changed."""
+    for alarm in service.monitor.tick(service.now()):
+        service.counters.count("alarms", alarm.signal.rule)
+        ERR.print(f"{alarm.level}: {alarm.signal.words}", highlight=False, markup=False)
 
 
 def _clock(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.core.errors import SegueError
 from segue.monitoring.counters import Counters
-from segue.web import api, audio, botify, experiments, explain, openapi, pages, quality
+from segue.web import api, audio, botify, experiments, explain, monitoring, openapi, pages, quality
 from segue.web.problems import answer, on_error, problem
 from segue.web.service import Service
 
@@ -71,6 +71,7 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("POST", "/v1/experiments", experiments.post_experiments),
     ("GET", "/v1/experiments/{name}", experiments.get_experiment),
     ("POST", "/v1/experiments/{name}/stop", experiments.stop_experiment),
+    ("GET", "/v1/monitor", monitoring.get_monitor),
     ("GET", "/health/live", live),
     ("GET", "/health/ready", ready),
     ("GET", "/metrics", metrics),
@@ -78,9 +79,10 @@ ROUTES: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = 
     ("GET", "/", pages.player),
     ("GET", "/quality", quality.page),
     ("GET", "/experiments", experiments.page),
+    ("GET", "/monitor", monitoring.page),
     ("GET", "/static/{name}", pages.static),
 )
-OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", "/quality", "/experiments"})
+OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", "/quality", "/experiments", "/monitor"})
 
 
 def create(service: Service) -> Starlette:

@@ -17,7 +17,9 @@ from segue.web.service import Service
 
 
 def arms_of(service: Service, wanted: RecommendIn, query: Query) -> tuple[tuple[Told, ...], Model | None]:
-    """The arms of a request and the model that answers it; nothing, at the cost of two comparisons, without experiments."""
+    """The arms of a request and the model that answers it; nothing, at the cost of a few comparisons, without experiments."""
+    if service.reference is not None and (model := service.reference.model_for(query.user)) is not None:
+        return (), model  # outside every experiment: what it is compared with must not move
     if not service.arms:
         return (), None
     told = service.arms.told(wanted.user, wanted.session, request_text(query.request_id))

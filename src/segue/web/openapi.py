@@ -102,6 +102,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("post", "/v1/experiments"): ("Lock a plan and begin", None, None),
     ("get", "/v1/experiments/{name}"): ("An experiment in numbers and words", None, None),
     ("post", "/v1/experiments/{name}/stop"): ("Everybody back to old", None, None),
+    ("get", "/v1/monitor"): ("Alarms, key metrics against their season, drift, the model's health", None, None),
     ("get", "/health/live"): ("The process answers", None, None),
     ("get", "/health/ready"): ("It can recommend", None, None),
     ("get", "/metrics"): ("Prometheus text", None, None),

@@ -16,10 +16,12 @@ from segue.core.types import Exposure
 from segue.events.ingest import IngestResult
 from segue.events.schema import EventIn
 from segue.monitoring.counters import Counters
+from segue.monitoring.monitor import Monitor
 from segue.serving.arms import Arms
 from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker
 from segue.serving.recommender import Recommender
+from segue.serving.reference import Reference
 
 
 class Writer(Protocol):
@@ -68,6 +70,8 @@ class Service:
     explain: Explain | None = None
     audio_of: Callable[[int], Audio | None] = lambda item: None  # the sound of an item by dense id; called in a thread
     uploading: Uploading | None = None
+    reference: Reference | None = None
+    monitor: Monitor | None = None
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:
