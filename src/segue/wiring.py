@@ -830,7 +830,7 @@ def _facts(home: Home, overlap: float | None) -> Facts | None:
     version, before = registry.version(), registry.version(PREVIOUS)
     if version is None:
         return None
-    manifest = home.artifacts.get(BUNDLE, version)[1]
+    manifest: dict[str, Any] = home.artifacts.get(BUNDLE, version)[1]
     told = quality(home)["since"] or {}
     calibration = (manifest.get("ranker_facts") or {}).get("calibration") or {}
     return Facts(

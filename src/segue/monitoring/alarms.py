@@ -146,14 +146,15 @@ def _fold(alarms: list[Alarm], entry: Entry) -> None:
 NEAR_MS = 3 * 86_400_000
 """How long before a signal another one may have begun to be named as what changed first."""
 DEPTH = ("model", "events", "source", "feature", "missing", "drift", "segment", "metric")
-"""Causes before consequences: between signals that began within the same six hours, the deeper one is named."""
+TOGETHER_MS = 86_400_000
+"""Causes before consequences: between signals that began within the same day, the deeper one is named."""
 
 
 def first_of(signals: Sequence[Signal], about: Signal) -> str:
     """What changed first among everything that is off around this signal."""
     near = [s for s in signals if abs(s.since - about.since) <= NEAR_MS or s.key == about.key]
     early = min(s.since for s in near)
-    together = [s for s in near if s.since - early <= QUIET_MS]
+    together = [s for s in near if s.since - early <= TOGETHER_MS]
     depth = {rule: place for place, rule in enumerate(DEPTH)}
     first = min(together, key=lambda s: (depth.get(s.rule, len(DEPTH)), s.since, s.key))
     return first.words

@@ -110,7 +110,7 @@ def drift(name: str, shape: Shape, day: int, alpha: float) -> Drift | None:
     degrees = max(int(used.sum()) - 1, 1)
     among = [psi(row, whole - row) / (1 / row.sum() + 1 / (whole - row).sum()) for row in table]
     effect = max(float(np.mean(among)) / degrees, 1.0)
-    scale = (1 / today.sum() + 1 / whole.sum()) * degrees * effect
+    scale = float(1 / today.sum() + 1 / whole.sum()) * degrees * effect
     return Drift(
         name, day, psi(today, whole), scale * float(fdtri(degrees, degrees * len(past), 1 - alpha)), float(today.sum())
     )

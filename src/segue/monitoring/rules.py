@@ -49,14 +49,23 @@ class Watch:
     warn: Course
     alarm: Course
 
-    @property
-    def since(self) -> int:
-        """ms since when the alarm's CUSUM stands above 0."""
-        return int(self.base + self.alarm.onset[self.hours - 1] * HOUR_MS) if self.hours else self.base
+    def began(self, course: Course) -> int:
+        """ms since when it has been off: the likeliest change after the CUSUM was last at 0.
+
+        The hour t that makes (sum of residuals since t)^2 / (hours since t) largest (Hinkley 1970): a CUSUM may have wandered
+        above 0 by chance for days before.
+        """
+        low = int(course.onset[self.hours - 1]) if self.hours else 0
+        off = self.found.residual[low : self.hours][::-1]
+        if not len(off):
+            return int(self.base + self.hours * HOUR_MS)
+        total = np.cumsum(-METRICS[self.metric].good * off)
+        score = np.where(total > 0, total**2, 0.0) / np.arange(1, len(off) + 1)
+        return int(self.base + (self.hours - 1 - int(np.argmax(score))) * HOUR_MS)
 
     def fall(self, since: int | None = None) -> tuple[float, float]:
         """How far the metric lies off, relative to what was expected, since then, and the standard error of that."""
-        low = ((self.since if since is None else since) - self.base) // HOUR_MS
+        low = ((self.began(self.alarm) if since is None else since) - self.base) // HOUR_MS
         part = slice(max(int(low), 0), self.hours)
         told = np.isfinite(self.found.expected[part])
         days = max(told.sum() / 24.0, 1 / 24.0)
@@ -111,7 +120,7 @@ def metrics(watches: list[Watch], names: dict[tuple[str, int], str]) -> list[Sig
         if raised is None:
             continue
         course = one.alarm if raised == "alarm" else one.warn
-        since = int(one.base + course.onset[one.hours - 1] * HOUR_MS)
+        since = one.began(course)
         off, se = one.fall(since)
         where = "" if one.group[0] == "all" else f" in {names.get(one.group, f'{one.group[0]} {one.group[1]}')}"
         words = f"{METRICS[one.metric].text}{where}: {off:+.1%} (± {1.96 * se:.1%}) against what is usual, since {iso(since)}"
@@ -130,7 +139,7 @@ def verdict(watches: list[Watch]) -> str:
     ours, theirs = by_group.get(("all", 0)), by_group.get(("reference", 0))
     if ours is None or theirs is None or not ours.hours or ours.warn.height[ours.hours - 1] <= 0:
         return ""
-    since = int(ours.base + ours.warn.onset[ours.hours - 1] * HOUR_MS)
+    since = ours.began(ours.warn)
     (fell, _), (other, se) = ours.fall(since), theirs.fall(since)
     if not np.isfinite(se) or fell >= 0:
         return ""

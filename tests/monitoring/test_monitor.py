@@ -1,0 +1,253 @@
+"""Every rule is set off by its fault, by nothing else, and says what changed first; the record lasts; the webhook insists."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import pytest
+from listening_days import MONDAY, Days, Record, hour_of_events, slate
+
+from segue.core.clock import DAY_MS, HOUR_MS
+from segue.core.hashing import spread, spread_one
+from segue.core.types import Bool, Int32
+from segue.monitoring import webhook
+from segue.monitoring.alarms import Ledger, Signal
+from segue.monitoring.monitor import Around, Monitor
+from segue.monitoring.retraining import Facts
+from segue.monitoring.webhook import Webhook
+from segue.storage.journal import Journal
+
+WEEKS = 5
+
+
+def weeks(seed: int = 3, hours: int = WEEKS * 168, fault_from: int | None = None, **fault: object) -> Days:
+    """Plays of every hour and some slates; from an hour on with a fault."""
+    rng, log = np.random.default_rng(seed), Days()
+    for hour in range(hours):
+        off = fault if fault_from is not None and hour >= fault_from else {}
+        events = hour_of_events(rng, hour, finished=0.6 * float(str(off.get("finished", 1.0))))
+        if "timeless" in off:
+            events["played_s"][::2] = np.nan
+        if "region" in off:
+            hit = (events["region"] == 1) & (rng.random(len(events)) < 0.3)
+            events["played_s"][hit] = 10
+        if "gone" not in off:
+            log.append(events)
+        for _ in range(2 if hour >= hours - 16 * 24 else 0):
+            sources = ("popular", "fresh") if "silent" in off else ("als", "popular", "fresh")
+            made = slate(rng, MONDAY + hour * HOUR_MS + 1, len(log.shown) + 1, sources=sources, heard="constant" not in off)
+            log.shown.append(made)
+    return log
+
+
+def watched(log: Days, now: int, **around: object) -> tuple[Monitor, dict[str, Signal]]:
+    monitor = Monitor(log, Ledger(Record()), Around(**around))  # type: ignore[arg-type]
+    told = monitor.tick(now)
+    return monitor, {alarm.signal.key: alarm.signal for alarm in told}
+
+
+END = MONDAY + WEEKS * 7 * DAY_MS - HOUR_MS // 2
+
+
+def test_nothing_is_off_when_nothing_is() -> None:
+    monitor, told = watched(weeks(), END)
+    assert told == {}
+    status = monitor.status(END)
+    assert status["alarms"] == []
+    assert status["behind"] == 0
+    share = next(m for m in status["metrics"] if m["metric"] == "listened_share")
+    assert share["days"][-2]["value"] == pytest.approx(share["days"][-2]["expected"], rel=0.08)
+    msgspec.json.encode(status)
+
+
+def test_a_worse_share_is_found_and_its_reference_tells_whether_the_world_changed() -> None:
+    def of(users: Int32) -> Bool:
+        return users % 4 == 0
+
+    log = weeks(fault_from=4 * 168 + 48, finished=0.85)
+    _, told = watched(log, END, reference=of)
+    assert told["metric/listened_share"].level == "alarm"
+    assert "the world changed" in told["metric/listened_share"].words
+    assert abs(told["metric/listened_share"].since - (MONDAY + (4 * 168 + 48) * HOUR_MS)) < 36 * HOUR_MS
+    assert told["metric/skip_rate"].value == pytest.approx(0.2, abs=0.1)
+    healthy = np.random.default_rng(0)
+    for part in log.events:  # the same fall, but the reference listeners never saw it
+        mine = of(part["user"]) & (part["played_s"] < 100) & (part["at"] > MONDAY + (4 * 168 + 48) * HOUR_MS)
+        heal = mine & (healthy.random(len(part)) < 0.18)
+        part["played_s"][heal], part["action"][heal] = 200, 4
+    _, told = watched(log, END, reference=of)
+    assert "look at the model" in told["metric/listened_share"].words
+
+
+def test_a_segment_of_its_own() -> None:
+    _, told = watched(weeks(fault_from=4 * 168 + 24, region=True), END, names=lambda groups: {("region", 1): "Kerala"})
+    assert "segment/listened_share region 1" in told
+    assert "Kerala" in told["segment/listened_share region 1"].words
+    assert "segment/listened_share region 0" not in told
+
+
+def test_a_source_that_answers_nothing_is_what_changed_first() -> None:
+    monitor = Monitor(weeks(fault_from=WEEKS * 168 - 60, silent=True, finished=0.6), Ledger(Record()))
+    told = {alarm.signal.key: alarm for alarm in monitor.tick(END)}
+    assert set(told) >= {"source/als", "metric/listened_share"}
+    assert "als offers nothing" in told["metric/listened_share"].first
+    assert "als" in told["source/als"].signal.look
+
+
+def test_a_feature_that_turns_constant() -> None:
+    _, told = watched(weeks(fault_from=WEEKS * 168 - 60, constant=True), END)
+    assert set(told) >= {"feature/times heard", "drift/feature times heard"}
+    assert not {key for key in told if "taste" in key}
+
+
+def test_events_that_stop_and_come_back() -> None:
+    log = weeks(fault_from=WEEKS * 168 - 6, gone=True)
+    monitor, told = watched(log, END)
+    assert told["events/stopped"].level == "alarm"
+    assert "no event since" in told["events/stopped"].words
+    rng = np.random.default_rng(1)
+    for hour in range(WEEKS * 168, WEEKS * 168 + 9):
+        log.append(hour_of_events(rng, hour))
+        monitor.tick(MONDAY + (hour + 1) * HOUR_MS)
+    stopped = next(a for a in monitor.ledger.all() if a.signal.key == "events/stopped")
+    assert stopped.closed, "it closes after six quiet hours"
+
+
+def test_heard_times_that_go_missing() -> None:
+    _, told = watched(weeks(fault_from=WEEKS * 168 - 24, timeless=True), END)
+    assert told["missing/timeless"].value == pytest.approx(0.5, abs=0.05)
+
+
+def night(metric: str, value: float, high: float | None = None) -> dict[str, object]:
+    return {"model": "radio", "metric": metric, "mean": value, "low": value, "high": value if high is None else high}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"trained_to": END - 8 * DAY_MS}, "model/age"),
+        ({"since": [night("ndcg@20", 0.1, 0.12)]}, "model/gap"),
+        ({"calibration": {"slope": 0.4}}, "model/calibration"),
+        ({"coverage": 0.1, "coverage_before": 0.4}, "model/coverage"),
+        ({"overlap": 0.02}, "model/overlap"),
+    ],
+)
+def test_signs_of_the_model(change: dict[str, object], key: str) -> None:
+    good: dict[str, object] = {
+        "version": "v1", "trained_to": END - DAY_MS, "figures": [night("ndcg@20", 0.2)], "since": [night("ndcg@20", 0.19)],
+        "calibration": {"slope": 1.0}, "coverage": 0.4, "coverage_before": 0.4, "overlap": 0.7,
+    }  # fmt: skip
+    log = Days()
+    assert watched(log, END, facts=lambda: Facts(**good))[1] == {}  # type: ignore[arg-type]
+    assert set(watched(log, END, facts=lambda: Facts(**{**good, **change}))[1]) == {key}  # type: ignore[arg-type]
+
+
+def test_churn_is_counted_once_a_day() -> None:
+    rng, log = np.random.default_rng(4), Days()
+    for hour in range(30 * 24):
+        events = hour_of_events(rng, hour, plays=60)
+        if hour >= 10 * 24:
+            events = events[events["user"] < 200]  # half of them have left for good
+        log.append(events)
+    monitor = Monitor(log, Ledger(Record()))
+    monitor.catch_up(MONDAY + 30 * DAY_MS)
+    for day, share in ((10, 0.0), (17, 0.5), (20, 0.0)):
+        gone, of = (monitor.tallies.total(c, MONDAY + day * DAY_MS, MONDAY + (day + 1) * DAY_MS) for c in ("gone_7", "of_7"))
+        assert of > 150
+        assert gone / of == pytest.approx(share, abs=0.02), f"of those of day {day - 8}"
+
+
+def test_a_tick_reads_no_more_than_its_bounds() -> None:
+    from segue.monitoring.monitor import Bounds
+
+    log = weeks(hours=168)
+    monitor = Monitor(log, Ledger(Record()), bounds=Bounds(events=5000))
+    assert monitor.tick(MONDAY + 7 * DAY_MS) == []
+    assert monitor.status(MONDAY + 7 * DAY_MS)["behind"] == log.last - 5000
+
+
+def test_the_record_lasts_and_one_cause_is_one_alarm(tmp_path: Path) -> None:
+    signal = Signal("source", "als", "warning", MONDAY, "als is silent", "the log")
+    ledger = Ledger(Journal(tmp_path / "monitoring" / "journal"))
+    assert [a.number for a in ledger.hear([signal], MONDAY)] == [0]
+    assert ledger.hear([signal], MONDAY + HOUR_MS) == []
+    graver = msgspec.structs.replace(signal, level="alarm")
+    assert [a.level for a in ledger.hear([graver], MONDAY + 2 * HOUR_MS)] == ["alarm"]
+    again = Ledger(Journal(tmp_path / "monitoring" / "journal"))
+    assert [(a.number, a.level, a.told) for a in again.open()] == [(0, "alarm", False)]
+    assert again.hear([], MONDAY + 3 * HOUR_MS) == [], "a new process waits before it closes"
+    again.hear([], MONDAY + 9 * HOUR_MS)
+    assert again.open() == []
+    assert again.all()[0].closed == MONDAY + 9 * HOUR_MS
+    ledger.refresh()
+    assert [a.number for a in ledger.hear([signal], MONDAY + 20 * HOUR_MS)] == [1]
+
+
+class Ear(BaseHTTPRequestHandler):
+    """Refuses twice, then listens."""
+
+    heard: ClassVar[list[bytes]] = []
+    refusals: ClassVar[int] = 2
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if Ear.refusals:
+            Ear.refusals -= 1
+            self.send_response(503)
+        else:
+            Ear.heard.append(body)
+            self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def ear(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(webhook, "FIRST_PAUSE_S", 0.01)
+    server = HTTPServer(("127.0.0.1", 0), Ear)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    Ear.heard, Ear.refusals = [], 2
+    yield f"http://127.0.0.1:{server.server_port}/alarm"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_webhook_tries_until_it_is_heard(ear: str) -> None:
+    done = threading.Event()
+    hook = Webhook(ear, lambda number: done.set(), lambda reason: None)
+    assert hook.send(7, {"words": "als is silent"})
+    assert done.wait(10)
+    hook.close()
+    assert [msgspec.json.decode(body) for body in Ear.heard] == [{"words": "als is silent"}]
+
+
+def test_what_could_not_be_told_is_told_by_the_next_process(ear: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    Ledger(journal).hear([Signal("source", "als", "alarm", MONDAY, "als is silent", "the log")], MONDAY)
+    monitor = Monitor(Days(), Ledger(journal))
+    monitor.report_to(ear, lambda: END)
+    told = threading.Event()
+    for _ in range(500):
+        if monitor.ledger.all()[0].told:
+            break
+        told.wait(0.01)
+    monitor.close()
+    assert Ledger(journal).all()[0].told
+    assert msgspec.json.decode(Ear.heard[0])["first"] == "als is silent"
+
+
+def test_reference_listeners_are_the_same_for_one_and_for_many() -> None:
+    users = np.arange(200_000, dtype=np.int32)
+    places = spread(users)
+    assert abs((places < 0.01).mean() - 0.01) < 0.001
+    assert [spread_one(int(u)) for u in users[:500]] == places[:500].tolist()
