@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "duplicates": "segue.benchmarks.duplicates",
     "rank": "segue.benchmarks.rank",
     "rank-cost": "segue.benchmarks.rank_cost",
+    "monitor": "segue.benchmarks.monitor",
 }
 
 
