@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 
 def weeks(rng: np.random.Generator, runs: int, n: int, noise: str, sd: float = 0.015) -> NDArray[np.float64]:
-    """(runs, hours) of a share with a daily and a weekly season; `sd` of daily noise: each "hours" for itself, or whole "days"."""
+    """(runs, hours) of a share with its seasons; `sd` of daily noise: of "hours", each for itself, or of whole "days"."""
     if noise == "days":
         errors = np.repeat(rng.normal(0, sd, (runs, n * 7)), 24, axis=1)
     else:
