@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, str] = {
     "rank": "segue.benchmarks.rank",
     "rank-cost": "segue.benchmarks.rank_cost",
     "monitor": "segue.benchmarks.monitor",
+    "rerank": "segue.benchmarks.rerank",
+    "carousel": "segue.benchmarks.carousel",
 }
 
 

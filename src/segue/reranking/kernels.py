@@ -142,14 +142,9 @@ def likeness(variety, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def divergence(variety, i, given, places):  # type: ignore[no-untyped-def]
-    """KL(wanted mix || mix of the slate with candidate i in it), the slate's smoothed (Steck 2018); 0 where no mix is known."""
-    total = 0.0
-    for t in range(len(variety.mix)):
-        p = variety.mix[t]
-        q = (given[t] + variety.mass[i, t]) / (places + 1)
-        total += p * np.log(p / ((1.0 - SMOOTHING) * q + SMOOTHING * p))
-    return total
+def divergence(p, given, places):  # type: ignore[no-untyped-def]
+    """One tag's part of KL(wanted mix || mix of the slate), the slate's smoothed (Steck 2018)."""
+    return p * np.log(p / ((1.0 - SMOOTHING) * given / places + SMOOTHING * p))
 
 
 @njit(cache=True, nogil=True)
@@ -160,12 +155,17 @@ def rescore(variety, scores, closest, given, places, effective):  # type: ignore
     the places before; less weights[1] times the divergence from the listener's mix, once for each place so far, so that
     the weight means the same in slates of any length (Steck weighs one divergence against a sum over the list).
     """
-    m = len(variety.tags_ptr) - 1
+    m, n_tags, after, whole = len(variety.tags_ptr) - 1, len(variety.mix), places + 1, 0.0
+    without = np.empty(n_tags)
+    for t in range(n_tags):
+        without[t] = divergence(variety.mix[t], given[t], after)
+        whole += without[t]
     for i in range(m):
-        lost = variety.weights[0] * closest[i]
-        if variety.weights[1] > 0:
-            lost += variety.weights[1] * (places + 1) * divergence(variety, i, given, places)
-        effective[i] = scores[i] - lost
+        far = whole
+        for t in range(n_tags):  # only the tags that the song has move it
+            if variety.mass[i, t] > 0:
+                far += divergence(variety.mix[t], given[t] + variety.mass[i, t], after) - without[t]
+        effective[i] = scores[i] - variety.weights[0] * closest[i] - variety.weights[1] * after * far
     return np.argsort(-effective[:m], kind="mergesort")
 
 
