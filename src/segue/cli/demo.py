@@ -9,6 +9,7 @@ from typing import Any
 
 from segue import wiring
 from segue.cli import serve
+from segue.cli.listening import hear, with_sound
 from segue.cli.output import ERR, Bar
 from segue.core.clock import DAY_MS
 from segue.core.errors import BadInput
@@ -23,6 +24,7 @@ def add_commands(commands: Any) -> None:
     demo.add_argument("--days", type=int, default=60)
     demo.add_argument("--seed", type=int, default=7, help="another seed is another town")
     demo.add_argument("--port", type=int, default=8080)
+    demo.add_argument("--silent", action="store_true", help="a town without sound: made sooner, nothing to hear")
     demo.add_argument("--no-serve", action="store_true", help="make and train it, then stop")
     demo.set_defaults(run=run)
 
@@ -55,7 +57,8 @@ def settle(home: wiring.Home, args: argparse.Namespace, bar: Bar) -> None:
     hour = time.time_ns() // 3_600_000_000_000 * 3_600_000
     sizes = {"songs": args.songs, "artists": max(args.songs // 5, 12), "listeners": args.listeners, "days": args.days}
     town = Town(args.seed, **sizes, until_ms=hour)
-    item_ids, user_ids = home.catalogue.put_items(town.items), home.catalogue.put_users(town.users)
+    songs = town.items if args.silent else [with_sound(song) for song in town.items]
+    item_ids, user_ids = home.catalogue.put_items(songs), home.catalogue.put_users(town.users)
     region_ids = home.catalogue.regions.intern(town.regions)
     bar.phase(f"{args.days} days of listening")
     since = hour - args.days * DAY_MS
@@ -64,3 +67,5 @@ def settle(home: wiring.Home, args: argparse.Namespace, bar: Bar) -> None:
         bar.advance(int(events["at"][-1]) - since, hour - since)
     bar.phase("folding the log into the state")
     home.catch_up()
+    if not args.silent:
+        hear(home, songs, item_ids, bar)

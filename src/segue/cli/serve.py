@@ -23,6 +23,7 @@ import uvloop
 from segue import wiring
 from segue.cli.output import ERR
 from segue.core.errors import BadInput
+from segue.simulator.jukebox import Jukebox
 from segue.web import app as web
 from segue.web.one_write import OneWriteProtocol
 
@@ -53,6 +54,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
                 f"put one key a line into {home_path / 'keys.txt'} to open it to others"
             )
         listener = _bind(host, settings.port if port is None else port)
+        home.sounds.append(Jukebox(home.catalogue.item, home_path / "jukebox").audio_of)  # of a demo town's songs only
         service = wiring.service(home, keys)
         application = web.create(service)
         assert service.monitor is not None
