@@ -134,6 +134,23 @@ def test_finish_like_and_never_again_say_what_they_mean(desktop: Player) -> None
     assert len({event["event_id"] for event in desktop.stub.events}) == 7
 
 
+def test_the_last_word_on_a_song_counts_and_a_reason_is_read_whole_on_a_phone(browser: Any, stub: Stub) -> None:
+    player = Player(browser, stub, PHONE)
+    page = player.begin()
+    assert page.locator("#volume-box").is_hidden()  # the stub's songs have no sound: the clock runs
+    clipped = page.locator("#queue .song-reason").evaluate_all(
+        "nodes => nodes.filter(n => n.scrollWidth > n.clientWidth || n.scrollHeight > n.clientHeight + 1)"
+        ".map(n => n.textContent)"
+    )
+    assert clipped == []
+    player.do("like")
+    player.do("hide")
+    page.click("#tab-past")
+    assert page.locator("#past .song-words").first.inner_text().split("\n")[-1] == "Never again"
+    page.context.close()
+    assert player.errors == []
+
+
 def test_keys_do_what_the_buttons_do_and_leave_typing_alone(desktop: Player) -> None:
     page = desktop.begin()
     page.keyboard.press("s")

@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ pytestmark = [
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS += ["--mute-audio", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -91,5 +92,50 @@ def test_from_an_empty_home_to_a_queue_that_listens(address: str) -> None:
         assert len(past) == 6
         assert not set(past) & set(waiting)  # never a song twice in a session
         assert page.evaluate("Object.keys(localStorage).filter(k => k.startsWith('segue.event.')).length") == 0
+        browser.close()
+    assert errors == []
+
+
+def _until(page: Any, true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        page.wait_for_timeout(40)
+    raise AssertionError("it never came true")
+
+
+def test_a_song_of_the_town_is_heard_to_its_end(address: str) -> None:
+    errors: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        page.set_default_timeout(40000)
+        page.on("console", lambda m: m.type == "error" and errors.append(m.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        with page.expect_response("**/v1/items/*/audio") as sound:
+            page.locator(".person").first.click()
+        assert sound.value.status in (200, 206)
+        assert sound.value.headers["content-type"] == "audio/wav"
+        page.locator("#volume-box").wait_for()
+        _until(page, lambda: page.inner_text("#elapsed") >= "0:01")  # it really runs
+        length = page.inner_text("#length")
+        assert "0:20" < length < "0:36"  # the sound's own length, not the catalogue's
+        page.click("#mute")
+        assert page.get_attribute("#mute", "aria-pressed") == "true"
+        title = page.inner_text("#title")
+        with page.expect_request(lambda r: r.url.endswith("/v1/events") and "completed" in (r.post_data or "")) as told:
+            page.evaluate("const s = document.querySelector('#seek'); s.value = 960; s.dispatchEvent(new Event('input'))")
+        events = [event for event in told.value.post_data_json["events"] if event["action"] == "completed"]
+        assert events[0]["played_s"] == events[0]["duration_s"]
+        assert 20 < events[0]["duration_s"] < 36
+        _until(page, lambda: page.inner_text("#title") != title)
+        page.locator("#queue[aria-busy=false]").wait_for(state="attached")
+        assert page.get_attribute("#mute", "aria-pressed") == "true"  # the next song is as quiet
+        _until(page, lambda: page.inner_text("#elapsed") >= "0:01" and page.inner_text("#length") < "0:36")
+        with page.expect_request(lambda r: r.url.endswith("/v1/events") and "skipped" in (r.post_data or "")) as told:
+            page.click('[data-do="skip"]')
+        skipped = next(event for event in told.value.post_data_json["events"] if event["action"] == "skipped")
+        assert 0.5 < skipped["played_s"] < skipped["duration_s"] < 36
         browser.close()
     assert errors == []

@@ -70,6 +70,11 @@ def _named(source: str, title: str, asked: bool, voted: bool) -> str:
     return f"goes with {title}" if asked else f"because you {'liked' if voted else 'finished'} {title}"
 
 
+def _where(region: str) -> str:
+    """A region in words: coarse postcodes and grid cells (events.coarsen) are codes that tell a listener nothing."""
+    return "near you" if region.startswith(("zip:", "geo:")) else f"in {region}"
+
+
 @njit(cache=True, nogil=True)
 def _ranks(evidence: Float32, picks: NDArray[np.intp]) -> NDArray[np.float64]:
     """How many candidates each source puts above each pick, (picks, sources)."""
@@ -99,10 +104,8 @@ class Explainer:
         named = [causes[names[0]][place] if names and names[0] in causes else MISSING for place, names in enumerate(offered)]
         titles = self._titles({cause for cause in named if cause != MISSING})
         seeds = set(query.seeds.items.tolist())
-        # a vote has no share heard: such a song may never have been played here
-        voted = set(query.recent.items[np.isnan(query.recent.share)].tolist()) - set(
-            query.recent.items[~np.isnan(query.recent.share)].tolist()
-        )
+        # a vote has no share heard; who liked a song says more by that than by having finished it
+        voted = set(query.recent.items[np.isnan(query.recent.share) & (query.recent.signal > 0)].tolist())
         words = []
         for place, (names, cause) in enumerate(zip(offered, named, strict=True)):
             if cause != MISSING:
@@ -129,7 +132,7 @@ class Explainer:
         when = PARTS_IN_WORDS[part_of_week(query.context.hour_of_week) % 4]
         if query.context.region == MISSING:
             return f"popular {when}"
-        return f"popular in {self._catalogue.regions.name(query.context.region)} {when}"
+        return f"popular {_where(self._catalogue.regions.name(query.context.region))} {when}"
 
     def _artist(self, query: Query, item: Int32) -> str:
         """What was asked for, else the artist's name."""

@@ -48,6 +48,14 @@ export async function call(method, path, body, signal) {
   throw new Problem(json?.detail ?? json?.title ?? `The server answered ${answer.status}.`, { status: answer.status, body: json });
 }
 
+/** Where a media element finds a path: the path itself, or a copy of the sound where the server wants a key with it. */
+export async function mediaUrl(path) {
+  if (!key) return path;
+  const answer = await fetch(path, { headers: { "X-API-Key": key } });
+  if (!answer.ok) throw new Problem(`The server answered ${answer.status}.`, { status: answer.status });
+  return URL.createObjectURL(await answer.blob());
+}
+
 /** Events wait here until the server has said that they are stored. Each keeps its id, so sending twice counts once. */
 export class Outbox {
   constructor({ changed = () => {}, refused = () => {} } = {}) {

@@ -7,7 +7,7 @@ import { Radio } from "./radio.js";
 import { searchBox, showStation } from "./search.js";
 import { chooseListener } from "./setup.js";
 import { showWhy } from "./why.js";
-import { showClock, showNear, showNow, showPast, showQueue } from "./views.js";
+import { showClock, showNear, showNow, showPast, showQueue, showVolume } from "./views.js";
 
 const radio = new Radio();
 let about = null;
@@ -20,8 +20,9 @@ const ACTS = {
   skip: () => radio.end("skipped"),
   hide: () => radio.end("hidden"),
   like: () => radio.like(),
+  mute: () => radio.deck.setVolume(radio.deck.level || 0.8, !radio.deck.muted && radio.deck.level > 0),
 };
-const KEYS = { " ": "toggle", f: "finish", s: "skip", l: "like", x: "hide" };
+const KEYS = { " ": "toggle", f: "finish", s: "skip", l: "like", x: "hide", m: "mute" };
 
 let quiet = 0;
 function toast(text) {
@@ -123,6 +124,8 @@ function wireControls() {
     button.addEventListener("click", () => ACTS[button.dataset.do]());
   }
   $("seek").addEventListener("input", () => radio.deck.seek((Number($("seek").value) / 1000) * radio.deck.length));
+  $("mute").addEventListener("click", ACTS.mute);
+  $("volume").addEventListener("input", () => radio.deck.setVolume(Number($("volume").value) / 100));
   $("who").addEventListener("click", () => about && chooseListener(radio, about));
   $("why").addEventListener("click", () => radio.now?.request_id && showWhy(radio.now));
   $("help").addEventListener("click", () => $("about").showModal());
@@ -160,7 +163,8 @@ function wireRadio() {
   on("notice", toast);
   on("outbox", (n) => ((waiting = n), trouble && showBanner()));
   on("trouble", (problem) => ((trouble = problem), showBanner()));
-  radio.deck.addEventListener("tick", () => showClock(radio));
+  radio.deck.addEventListener("tick", () => (showClock(radio), showVolume(radio)));
+  radio.deck.addEventListener("volume", () => showVolume(radio));
 }
 
 async function start() {

@@ -9,6 +9,7 @@ const QUEUE = 10;
 const REST_MS = 30 * 60_000; // a session that slept this long is over
 const REMEMBER = 100;
 const ALONE = 5; // songs that may end by themselves before the radio asks whether anybody is there
+const ALONE_MS = 30 * 60_000; // songs with sound may go on for so long: somebody may be listening
 
 /** Emits now, queue, past, busy, trouble, outbox, notice, listener, station. State is read from the fields. */
 export class Radio extends EventTarget {
@@ -22,6 +23,7 @@ export class Radio extends EventTarget {
     this.facts = new Map();
     this.ticket = 0;
     this.alone = 0;
+    this.touched = Date.now();
     this.patience = 2000; // ms before an absent server is asked again
     this.aborter = null;
     this.deck.addEventListener("ended", () => this.#ranOut());
@@ -88,6 +90,7 @@ export class Radio extends EventTarget {
    after the song that plays.
    */
   async tune(station) {
+    this.#here();
     this.station = station;
     this.#say("station");
     if (station?.song) {
@@ -114,10 +117,11 @@ export class Radio extends EventTarget {
 
   /** A song ended by itself. After some of them in a row nobody may be listening: better silence than invented plays. */
   async #ranOut() {
-    const alone = this.alone + 1;
+    const { touched } = this, alone = this.alone + 1;
+    const deserted = alone >= ALONE && (!this.deck.sounding || Date.now() - touched > ALONE_MS);
     const ended = this.end("completed");
-    this.alone = alone;
-    if (alone >= ALONE) {
+    Object.assign(this, { alone, touched });
+    if (deserted) {
       this.deck.pause();
       this.#say("notice", "Still there? Press play to go on.");
     }
@@ -126,11 +130,14 @@ export class Radio extends EventTarget {
 
   /** The song is over: completed, skipped or hidden. The next one starts at once, the queue follows. */
   async end(how) {
-    this.alone = 0;
+    this.#here();
     const song = this.now;
     if (!song) return;
     const heard = how === "completed" ? this.deck.length : this.deck.position;
-    if (how === "hidden") this.#event("hidden", song);
+    if (how === "hidden") {
+      this.#event("hidden", song);
+      song.liked = false; // the last word counts
+    }
     this.#event(how === "completed" ? "completed" : "skipped", song, heard);
     this.past.unshift({ ...song, how, share: Math.min(1, heard / this.deck.length), heard, at: Date.now() });
     this.past.length = Math.min(this.past.length, REMEMBER);
@@ -141,6 +148,7 @@ export class Radio extends EventTarget {
 
   /** Leave what plays for a song of the queue or any other. */
   async jump(song) {
+    this.#here();
     if (this.now) {
       const heard = this.deck.position;
       this.#event("skipped", this.now, heard);
@@ -164,7 +172,7 @@ export class Radio extends EventTarget {
   }
 
   toggle() {
-    this.alone = 0;
+    this.#here();
     if (!this.now) return;
     if (this.deck.playing) this.deck.pause();
     else this.deck.play();
@@ -232,12 +240,18 @@ export class Radio extends EventTarget {
   async #load(song, position = 0) {
     const known = this.facts.get(song.id);
     this.deck.load(known?.duration_s ?? song.duration_s, position, this.#sound(known));
-    if (this.alone < ALONE) this.deck.play();
+    this.deck.play();
     this.#say("now");
     const facts = await this.about(song.id);
     if (this.now !== song || !facts || facts === known) return;
     this.deck.load(facts.duration_s, this.deck.position, this.#sound(facts));
     this.#say("now");
+  }
+
+  /** Somebody pressed something. */
+  #here() {
+    this.alone = 0;
+    this.touched = Date.now();
   }
 
   #sound(facts) {
@@ -269,7 +283,7 @@ export class Radio extends EventTarget {
   #event(action, song, heard) {
     const event = { event_id: randomId(), user: this.listener.id, item: song.id, action, at: new Date().toISOString(), session: this.session };
     if (song.request_id) Object.assign(event, { request_id: song.request_id, position: song.position });
-    const length = this.facts.get(song.id)?.duration_s;
+    const length = this.deck.sounding ? this.deck.length : this.facts.get(song.id)?.duration_s;
     if (heard !== undefined && length) Object.assign(event, { played_s: Math.round(Math.min(heard, length) * 10) / 10, duration_s: length });
     if (this.listener.region) event.context = { region: this.listener.region };
     this.outbox.add(event);

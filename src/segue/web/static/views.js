@@ -44,6 +44,18 @@ export function showNow(radio) {
   showClock(radio);
 }
 
+/** How loud, where there is something to hear. */
+export function showVolume(radio) {
+  const { deck } = radio, silent = deck.muted || !deck.level, state = silent ? "muted" : "loud";
+  $("volume-box").hidden = !deck.sounding;
+  $("volume").value = String(Math.round((deck.muted ? 0 : deck.level) * 100));
+  $("volume").style.setProperty("--done", `${$("volume").value}%`);
+  $("mute").setAttribute("aria-pressed", String(silent));
+  if ($("mute").dataset.state === state) return;
+  $("mute").dataset.state = state;
+  $("mute").replaceChildren(icon(state));
+}
+
 /** Play or pause, and where in the song. */
 export function showClock(radio) {
   const { deck } = radio, main = document.querySelector('[data-do="toggle"]');
@@ -113,7 +125,7 @@ export function showQueue(radio) {
 export function showPast(radio) {
   const lines = radio.past.map((song) => {
     const words = song.how === "skipped" ? `Skipped at ${clock(song.heard)}` : OUTCOMES[song.how];
-    const node = line(song, { words: song.liked ? `${words} · liked` : words, label: `Play ${song.title || song.id} again`, press: () => radio.jump({ id: song.id, title: song.title, artist: song.artist }), action: radioButton(radio, song) });
+    const node = line(song, { words: song.liked && song.how !== "hidden" ? `${words} · liked` : words, label: `Play ${song.title || song.id} again`, press: () => radio.jump({ id: song.id, title: song.title, artist: song.artist }), action: radioButton(radio, song) });
     node.classList.add(`was-${song.how}`);
     node.dataset.id = `${song.id} ${song.at}`;
     return node;
