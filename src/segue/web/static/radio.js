@@ -11,6 +11,8 @@ const REMEMBER = 100;
 const ALONE = 5; // songs that may end by themselves before the radio asks whether anybody is there
 const ALONE_MS = 30 * 60_000; // songs with sound may go on for so long: somebody may be listening
 
+const tenths = (seconds) => Math.round(seconds * 10) / 10;
+
 /** Emits now, queue, past, busy, trouble, outbox, notice, listener, station. State is read from the fields. */
 export class Radio extends EventTarget {
   constructor() {
@@ -284,7 +286,7 @@ export class Radio extends EventTarget {
     const event = { event_id: randomId(), user: this.listener.id, item: song.id, action, at: new Date().toISOString(), session: this.session };
     if (song.request_id) Object.assign(event, { request_id: song.request_id, position: song.position });
     const length = this.deck.sounding ? this.deck.length : this.facts.get(song.id)?.duration_s;
-    if (heard !== undefined && length) Object.assign(event, { played_s: Math.round(Math.min(heard, length) * 10) / 10, duration_s: length });
+    if (heard !== undefined && length) Object.assign(event, { played_s: tenths(Math.min(heard, length)), duration_s: tenths(length) });
     if (this.listener.region) event.context = { region: this.listener.region };
     this.outbox.add(event);
   }
