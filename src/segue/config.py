@@ -43,6 +43,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None  # "03:00" UTC: train every night in a child process
     )
     experiments_every_s: Positive = 10.0  # how often running experiments are looked at
+    experiments_judged: Share = 0.05  # share of slates that log how likely the new arms would have shown them
     seal_every_s: Positive = 3600.0
 
 

@@ -39,12 +39,13 @@ from segue.monitoring.counters import Counters
 from segue.monitoring.monitor import Around, Monitor
 from segue.monitoring.retraining import Facts
 from segue.reranking.radio import Radio
-from segue.serving.arms import Arms
+from segue.serving.arms import Arms, House
 from segue.serving.discovery import Discovery, segment_of
 from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker, RecommendIn
 from segue.serving.recommender import Model, Recommender, Stages
 from segue.serving.reference import REFERENCE, Reference
+from segue.storage.durable import replace_file
 from segue.storage.journal import Journal
 from segue.training import nightly
 from segue.training.registry import BUNDLE, CHALLENGER, CHAMPION, PREVIOUS, Bundle, Registry, features_of, ranker_of
@@ -445,9 +446,31 @@ class Home:
             tail = self.log.read(max(self.log.last - 100, 0), 100)
             return int(tail["at"].max()) if len(tail) else 0
 
-        arms = Arms(self.book(), Desk(secret(self.path)), self.log, make, newest, self.resolved)
+        health, deadline_s = self.path / "experiments" / "health.json", self.settings.server.deadline_ms / 1000
+
+        def keep(counts: bytes) -> None:
+            replace_file(health, counts, health.with_name(".tmp-health"))
+
+        def recall() -> bytes:
+            return health.read_bytes() if health.exists() else b""
+
+        judged = self.settings.server.experiments_judged
+        house = House(make, newest, self.resolved, self.ship, recommender.chances, judged, deadline_s, keep, recall)
+        arms = Arms(self.book(), Desk(secret(self.path)), self.log, house)
         arms.refresh()
         return arms
+
+    def ship(self, new: Treatment) -> str:
+        """Promote the model of a new arm that shipped; what was done, or what is left for a person to do."""
+        said = []
+        if new.model != CHAMPION:
+            if self.registry().version() != new.model:
+                self.registry().promote(new.model)
+            said.append(f"{new.model} is the champion now")
+        if new.radio:
+            settings = ", ".join(f"{name} = {value:g}" for name, value in new.radio.items())
+            said.append(f"write under [radio] of segue.toml, and restart: {settings}")
+        return "; ".join(said) or "nothing to promote: the new arm was the champion"
 
     def model(self, which: str | None = None) -> Model:
         """The champion, live counts beneath it; before the first night its sources have nothing to say.
@@ -860,5 +883,5 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
     settings = nightly.Settings(**questions(home), window_ms=chosen.length_ms, force=force)
     recipe = recipe_of(home, window_days=chosen.length_ms / 86_400_000)
     report = nightly.run_night(home.log, home.catalogue, home.artifacts, recipe, settings, now=chosen.now, progress=progress)
-    home.artifacts.prune(BUNDLE, training.keep)
+    home.artifacts.prune(BUNDLE, training.keep, spare=home.book().versions())
     return report if chosen.note is None else msgspec.structs.replace(report, notes=[chosen.note, *report.notes])

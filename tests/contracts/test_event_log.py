@@ -82,7 +82,8 @@ def exposure(request_id: int, at: int = 5_000, k: int = 3) -> Exposure:
     )
     features = np.arange(2 * k, dtype=np.float32).reshape(k, 2)
     features[:1, 0] = np.nan
-    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"))
+    chances = {"trial": np.linspace(0.0, 1.0, k, dtype=np.float32)} if request_id % 2 else {}
+    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances)
 
 
 def same_exposure(a: Exposure, b: Exposure) -> bool:
@@ -92,6 +93,7 @@ def same_exposure(a: Exposure, b: Exposure) -> bool:
     for name in Slate.__dataclass_fields__:
         x, y = getattr(a.slate, name), getattr(b.slate, name)
         plain &= (x.dtype == y.dtype and x.tobytes() == y.tobytes()) if isinstance(x, np.ndarray) else x == y
+    plain &= {n: c.tobytes() for n, c in a.chances.items()} == {n: c.tobytes() for n, c in b.chances.items()}
     return plain and a.features.dtype == b.features.dtype and a.features.tobytes() == b.features.tobytes()
 
 

@@ -17,11 +17,13 @@ import pytest
 from segue.core.errors import BadInput, Corrupt, NotFound
 from segue.experiments.assignment import ARMS, NEW, OLD
 from segue.experiments.book import Book, Experiment
-from segue.experiments.desk import Desk, broken
+from segue.experiments.desk import Desk
+from segue.experiments.health import Answers, broken, told, watch
 from segue.experiments.looking import Look, decided, found, next_look, take
 from segue.experiments.metrics import DAY_MS, SUMS, Assigned, Table
 from segue.experiments.plan import RAMP, Plan, Treatment, checked, read_plan
 from segue.experiments.ramp import Move, Seen, State, Watched, after, move
+from segue.experiments.report import verdict
 from segue.experiments.runner import seen
 from segue.storage.journal import Journal
 
@@ -61,8 +63,8 @@ def ramp(rng: np.random.Generator, lift: float) -> tuple[str, int]:
     while True:
         now += DAY_MS
         step = PLAN.ramp[experiment.state.step]
-        past = replace(table, who=shown(table.who, now), inside=table.inside[table.who.first < now],
-                       before=table.before[table.who.first < now])  # fmt: skip
+        so_far = int(np.searchsorted(table.who.first, now))
+        past = replace(table, who=shown(table.who, so_far), inside=table.inside[:so_far], before=table.before[:so_far])
         closed = found(PLAN, past, "listened_share", now) if step.decides else None
         if closed and next_look(PLAN, experiment.looks, closed.users):
             look = take(PLAN, past, now)
@@ -80,9 +82,8 @@ def ramp(rng: np.random.Generator, lift: float) -> tuple[str, int]:
         experiment = replace(experiment, state=state)
 
 
-def shown(who: Assigned, now: int) -> Assigned:
-    mask = who.first < now
-    return Assigned(who.user[mask], who.arm[mask], who.first[mask], who.unit_key, who.unit_row)
+def shown(who: Assigned, n: int) -> Assigned:
+    return Assigned(who.user[:n], who.arm[:n], who.first[:n], who.unit_key, who.unit_row)
 
 
 def test_of_500_bad_models_nearly_all_are_rolled_back_before_a_quarter_of_the_traffic() -> None:
@@ -266,15 +267,76 @@ def test_the_desk_serves_what_runs_and_writes_each_first_influence_once(tmp_path
     assert desk.ask("u1", None, "r") == ()
 
 
+def rows(**counts: tuple[int, int]) -> dict[str, Answers]:
+    return {arm: Answers(n, failed) for arm, (n, failed) in counts.items()}
+
+
 def test_the_breaker_opens_on_certain_errors_only() -> None:
-    assert broken({"old": (900, 9), "rest": (5000, 50), "new": (200, 60)})
-    assert not broken({"old": (900, 9), "rest": (5000, 50), "new": (200, 8)})
-    assert not broken({"old": (0, 0), "rest": (0, 0), "new": (10, 10)}), "too few to be certain"
-    assert not broken({"old": (900, 300), "rest": (5000, 1700), "new": (200, 70)}), "everybody fails: not the new arm's fault"
+    assert broken(rows(old=(900, 9), rest=(5000, 50), new=(200, 60))).startswith("60 of 200 answers failed under new")
+    assert not broken(rows(old=(900, 9), rest=(5000, 50), new=(200, 8)))
+    assert not broken(rows(old=(0, 0), rest=(0, 0), new=(10, 10))), "too few to be certain"
+    assert not broken(rows(old=(900, 300), rest=(5000, 1700), new=(200, 70))), "everybody fails: not the new arm's fault"
+    late = {"old": Answers(900, 0, 9), "new": Answers(200, 0, 60)}
+    assert broken(late) == "60 of 200 answers came late under new, 9 of 900 under old"
     rng = np.random.default_rng(94)
     bad = rng.binomial(1, 0.01, (300, 2000)).cumsum(axis=1)
     cries = sum(
-        any(broken({"old": (2000, 20), "rest": (0, 0), "new": (n + 1, int(run[n]))}) for n in range(49, 2000, 50))
-        for run in bad
+        any(broken(rows(old=(2000, 20), rest=(0, 0), new=(n + 1, int(run[n])))) for n in range(49, 2000, 50)) for run in bad
     )
     assert cries == 0
+
+
+def test_more_trouble_than_the_margin_holds_the_way_forward_though_it_is_not_certain() -> None:
+    slow = {"old": Answers(1000, 0, 10), "rest": Answers(), "new": Answers(1000, 0, 50)}
+    assert not broken(slow)
+    failed, late = watch(slow)
+    assert (failed.harm, late.metric, round(late.harm, 6)) == (0.0, "share of answers late", 0.04)
+    taken = move(PLAN, AT, msgspec.structs.replace(SEEN, watched=watch(slow)))
+    assert (taken.kind, taken.why.split(" looks")[0]) == ("stay", "share of answers late")
+    assert move(PLAN, AT, msgspec.structs.replace(SEEN, watched=watch(rows(old=(1000, 10), new=(1000, 12))))).kind == "forward"
+    assert watch(rows(old=(1000, 10), new=(10, 10))) == (), "too few to say anything"
+
+
+def test_answers_are_counted_by_arm_told_by_quantile_and_outlive_the_process(tmp_path: Path) -> None:
+    book, desk = Book(Journal(tmp_path / "book")), Desk(b"k" * 32)
+    book.start(PLAN, START)
+    for k in range(3):
+        book.moved(PLAN.name, Move("forward", "time"), START + k)
+    desk.take(book.all())
+    for n in range(2000):
+        asked = desk.ask(f"u{n}", None, "r")
+        new = asked[0].arm == NEW
+        desk.answered(asked, failed=new and n % 2 == 0, late=new, seconds=0.1 if new else 0.003)
+    health = desk.health(0, 3)
+    assert sum(row.n for row in health.values()) == 2000
+    assert health[NEW].late == health[NEW].n == sum(health[NEW].times)
+    said = told(health)
+    assert 3.0 <= (said[OLD]["p50_ms"] or 0) <= 3.6
+    assert 100 <= (said[NEW]["p95_ms"] or 0) <= 120
+    assert said[NEW]["late"] == 1.0
+    again = Desk(b"k" * 32)
+    again.recall(desk.kept())
+    assert again.health(0, 3) == health
+    again.recall(b"torn")
+    assert again.health(0, 3) == health, "what cannot be read counts as nothing"
+    assert broken(health)
+    book.stop(PLAN.name, "", START)
+    desk.take(book.all())
+    assert desk.kept() == b"{}", "what has ended is not kept"
+
+
+def test_what_shipped_is_written_down_and_its_model_is_kept_until_then(tmp_path: Path) -> None:
+    book = Book(Journal(tmp_path / "book"))
+    last = msgspec.structs.replace(PLAN, new=Treatment("0123456789abcdef"))
+    book.start(last, START)
+    assert book.versions() == {"0123456789abcdef"}
+    for k in range(6):
+        book.moved(PLAN.name, Move("forward", "time"), START + k)
+    book.moved(PLAN.name, Move("finish", "the last step is done: ship it"), START + 9)
+    assert book.get(PLAN.name).to_ship
+    assert book.versions() == {"0123456789abcdef"}, "a kill before it is promoted must find it there"
+    assert book.shipped(PLAN.name, "it is the champion now", START + 10)
+    again = Book(Journal(tmp_path / "book"))
+    assert not again.get(PLAN.name).to_ship
+    assert again.versions() == set()
+    assert verdict(again.get(PLAN.name)) == "Shipped: the last step is done: ship it. it is the champion now."

@@ -41,6 +41,21 @@ def test_a_session_hears_each_track_once_and_ends_with_last(server: Server) -> N
         assert client.get("/health/ready").json()["applied"] == before + 13, "every answer is folded before the next track"
 
 
+def test_its_listeners_are_in_the_experiments_too(server: Server) -> None:
+    plan = {"name": "tracks", "hypothesis": "sessions of tracks have arms", "new": {"radio": {"explore": 0.9}}, "users": 1000,
+            "ramp": [{"new": 0.4, "old": 0.4, "days": 30, "decides": True}]}  # fmt: skip
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        assert client.post("/v1/experiments", json=plan).status_code == 201
+        for user in range(20, 32):
+            client.post(f"/next/{user}", json={"track": 3, "time": 1.0}).raise_for_status()
+            client.post(f"/next/{user}", json={"track": 4, "time": 1.0}).raise_for_status()
+        told = client.get("/v1/experiments/tracks").json()
+        client.post("/v1/experiments/tracks/stop").raise_for_status()
+    assert sum(told["assigned"].values()) == 12, "each listener once"
+    assert told["assigned"]["new"] > 0
+    assert sum(row["answers"] for row in told["health"].values()) == 24
+
+
 def test_an_answer_is_one_packet_without_delay(server: Server) -> None:
     body = json.dumps({"track": 1, "time": 1.0}).encode()
     head = f"POST /next/8 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -13,6 +13,7 @@ from segue import wiring
 from segue.cli.output import OUT, Bar, add_json, print_json, print_table
 from segue.core.clock import iso, parse_time
 from segue.core.errors import BadInput
+from segue.evaluation.logged import judge_logged
 from segue.evaluation.segments import LEAST
 from segue.training.judged import judge_since
 from segue.training.nightly import Settings
@@ -26,15 +27,18 @@ def add_commands(commands: Any) -> None:
     judged = commands.add_parser("evaluate", help="off-line figures of what serves, beside popularity and random")
     judged.add_argument(
         "--protocol",
-        choices=("held-out", "live"),
+        choices=("held-out", "live", "off-policy"),
         default="held-out",
         help="held-out: what the night found on the days it held back, as stored with the model (the default); "
-        "live: judge the stored model now, on what listeners did after it was trained",
+        "live: judge the stored model now, on what listeners did after it was trained; "
+        "off-policy: judge the new arm of an experiment from slates that others were shown",
     )
     judged.add_argument(
         "--model", metavar="WHICH", default="champion", help="champion (default), previous, challenger or a version"
     )
-    judged.add_argument("--as-of", metavar="TIME", help="live: look at nothing from this moment on (default now)")
+    judged.add_argument("--as-of", metavar="TIME", help="live, off-policy: look at nothing from this moment on (default now)")
+    judged.add_argument("--experiment", metavar="NAME", help="off-policy: whose new arm (shadow step included)")
+    judged.add_argument("--places", type=int, default=1, help="off-policy: judge so many places of each slate (default 1)")
     judged.add_argument(
         "--all", action="store_true", help="every metric of every model, not only those of the radio and baselines"
     )
@@ -45,9 +49,67 @@ def add_commands(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """One or the other protocol."""
     with wiring.open_home(args.home, args.config, writer=False) as home:
-        found = live(home, args) if args.protocol == "live" else held_out(home, args.model)
-    print_json(found) if args.json else show(found, everything=args.all)
+        if args.protocol == "off-policy":
+            found = off_policy(home, args)
+        else:
+            found = live(home, args) if args.protocol == "live" else held_out(home, args.model)
+    if args.json:
+        print_json(found)
+    elif args.protocol == "off-policy":
+        show_off_policy(found)
+    else:
+        show(found, everything=args.all)
     return 0
+
+
+def moment(text: str | None) -> int:
+    """--as-of in ms; now where it is not given."""
+    try:
+        return parse_time(text) if text else time.time_ns() // 1_000_000
+    except (ValueError, OverflowError):
+        raise BadInput(f"--as-of: expected ISO 8601 or Unix seconds, found {text!r}") from None
+
+
+def off_policy(home: wiring.Home, args: argparse.Namespace) -> Row:
+    """Judge the new arm of an experiment from what was shown since it started."""
+    if not args.experiment:
+        raise BadInput("--experiment: expected the name of an experiment, found none; `segue experiment status` lists them")
+    if args.places < 1:
+        raise BadInput(f"--places: expected at least 1, found {args.places}")
+    experiment = home.book().get(args.experiment)
+    found = judge_logged(home.log, args.experiment, experiment.started, moment(args.as_of), places=args.places)
+    row: Row = {"protocol": "off-policy", "experiment": args.experiment, "places": args.places}
+    row |= {"slates": found.slates, "listeners": found.listeners}
+    if found.judgement is None:
+        why = "no slate tells what the new arm would have done: listeners must come while it runs (in shadow is enough)"
+        return row | {"verdict": "not informative", "reasons": [why]}
+    said = found.judgement
+    estimates = {"logged": said.logging, "IPS": said.ips, "SNIPS": said.snips, "doubly robust": said.dr}
+    estimates["doubly robust less logged"] = said.difference
+    return row | {
+        "verdict": said.verdict,
+        "reasons": list(said.reasons),
+        "effective": said.overlap.effective,
+        "mean_weight": said.overlap.mean,
+        "mean_weight_se": said.overlap.mean_se,
+        "estimates": {name: {"mean": e.mean, "low": e.low, "high": e.high} for name, e in estimates.items()},
+        "segments": {name: {"mean": e.mean, "low": e.low, "high": e.high} for name, e in said.segments.items()},
+    }
+
+
+def show_off_policy(found: Row) -> None:
+    """The verdict, then what stands behind it."""
+    OUT.print(f"{found['experiment']}, from slates that others were shown: {found['verdict']}", markup=False, style="bold")
+    for reason in found["reasons"]:
+        OUT.print(reason, markup=False, highlight=False)
+    if "estimates" not in found:
+        return
+    OUT.print(f"{found['slates']:,} slates of {found['listeners']:,} listeners, the first {found['places']} places; "
+              f"{found['effective']:.0f} effective; weights average {found['mean_weight']:.3f}",
+              markup=False, highlight=False)  # fmt: skip
+    parts = {**found["estimates"], **{f"difference on {name}": e for name, e in found["segments"].items()}}
+    rows = [(name, f"{e['mean']:.4f} [{e['low']:.4f}, {e['high']:.4f}]") for name, e in parts.items()]
+    print_table("share of shown songs that are heard to the end, liked or saved, 95 % intervals", ("", "a place"), rows)
 
 
 def version_of(home: wiring.Home, which: str) -> str:
@@ -72,10 +134,7 @@ def held_out(home: wiring.Home, which: str) -> Row:
 
 def live(home: wiring.Home, args: argparse.Namespace) -> Row:
     """Judge a bundle on what came after its training; the judgement of the champion is kept for the page."""
-    try:
-        now = parse_time(args.as_of) if args.as_of else time.time_ns() // 1_000_000
-    except (ValueError, OverflowError):
-        raise BadInput(f"--as-of: expected ISO 8601 or Unix seconds, found {args.as_of!r}") from None
+    now = moment(args.as_of)
     version = version_of(home, args.model)
     settings = Settings(**wiring.questions(home))
     with Bar() as bar:

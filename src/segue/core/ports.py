@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -171,8 +171,8 @@ class ArtifactStore(Protocol):
         """Versions, oldest first."""
         ...
 
-    def prune(self, name: str, keep: int) -> list[str]:
-        """Remove all but the newest `keep` versions and those that an alias points at; what was removed."""
+    def prune(self, name: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
+        """Remove all but the newest `keep` versions, those that an alias points at and `spare`; what was removed."""
         ...
 
 

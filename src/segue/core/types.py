@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -240,6 +241,8 @@ class Exposure:
     region: int
     features: Float32  # (k, F)
     feature_names: tuple[str, ...]
+    chances: Mapping[str, Float32] = field(default_factory=dict)
+    """By experiment, the chance of each item at its place under the new arm, given those above it, (k,); of some slates."""
 
 
 SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535

@@ -37,6 +37,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     look: Look | None = None
     stop: str = ""  # why a person stopped it
     resume: str = ""  # why a person lets a held one go on
+    shipped: str = ""  # what became of a new arm that shipped: the version that was promoted, or what a person must do
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,17 @@ class Experiment:
     looks: tuple[Look, ...] = ()
     trail: tuple[Entry, ...] = ()
     steps: tuple[int, ...] = field(default=())  # ms at which each step began
+    shipped: str = ""  # what became of the new arm; "" = nothing yet
 
     @property
     def running(self) -> bool:
         """Whether arms are served."""
         return not self.state.ended
+
+    @property
+    def to_ship(self) -> bool:
+        """Whether it has ended well, and its new arm is not yet everybody's."""
+        return self.state.ended == "shipped" and not self.shipped
 
 
 class Book:
@@ -122,6 +129,14 @@ class Book:
         """Lock a planned look; False as in moved."""
         return self._write(Entry(look.at, name, look=look))
 
+    def shipped(self, name: str, what: str, now: int) -> bool:
+        """Write down what became of a new arm that shipped; False as in moved."""
+        return self._write(Entry(now, name, shipped=what))
+
+    def versions(self) -> set[str]:
+        """The models that experiments still need: of new arms that run, or that shipped and are not yet promoted."""
+        return {e.plan.new.model for e in self.all() if e.running or e.to_ship}
+
     def _write(self, entry: Entry) -> bool:
         done = self._journal.append(msgspec.json.encode(entry), after=self._end)
         self.refresh()
@@ -146,4 +161,5 @@ def folded(before: Experiment | None, entry: Entry, number: int) -> Experiment:
         state = msgspec.structs.replace(state, ended="stopped", why=entry.stop)
     if entry.resume:
         state = msgspec.structs.replace(state, held="")
-    return replace(before, state=state, looks=looks, trail=(*before.trail, entry), steps=steps)
+    shipped = entry.shipped or before.shipped
+    return replace(before, state=state, looks=looks, trail=(*before.trail, entry), steps=steps, shipped=shipped)

@@ -172,14 +172,14 @@ def compare(old: Sample, new: Sample, *, cuped: bool = False) -> Effect:
     requests of one user do: the naive test of a split by user then finds something in nothing one time in three.
     CUPED is for splits by user: where users are in both arms it is refused (ValueError), they are their own control there.
     """
-    mine, theirs = np.isin(new.user, old.user), np.isin(old.user, new.user)
+    mine = np.isin(new.user, old.user)
     both = bool(mine.any())
     if both and cuped:
         raise ValueError("CUPED is for splits by user; here some users are in both arms and are their own control")
     shared = 0.0
     if both:
         influences = []
-        for arm, inside in ((old, theirs), (new, mine)):
+        for arm, inside in ((old, np.isin(old.user, new.user)), (new, mine)):
             n = len(arm)
             ratio = arm.num.sum() / arm.den.sum()
             influences.append((arm.num - ratio * arm.den)[inside] / arm.den.sum() * np.sqrt(n / (n - 1)))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+import msgspec
 
 from segue.core.hashing import hash64
 from segue.experiments.assignment import ARMS, NEW, place, unit_of
 from segue.experiments.book import Experiment
+from segue.experiments.health import BUCKETS, Answers
 from segue.experiments.metrics import code
 from segue.experiments.plan import Plan, Treatment
 
@@ -51,12 +55,14 @@ class Desk:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._running: tuple[_Running, ...] = ()
+        self._steps: tuple[str, ...] = ()  # keys of the steps that run, in shadow too
         self._seen = [0] * SEEN
-        self._health: dict[tuple[int, int, str], list[int]] = {}
+        self._health: dict[str, Answers] = {}  # by number/step/arm
         self._lock = threading.Lock()
 
     def take(self, experiments: Sequence[Experiment]) -> None:
         """Serve these from the next request on."""
+        self._steps = tuple(f"{e.number}/{e.state.step}/" for e in experiments if e.running)
         running = (e for e in experiments if e.running and e.plan.ramp[e.state.step].new > 0)
         self._running = tuple(_Running(e.plan.name, e.number, e.state.step, e.plan) for e in running)
 
@@ -90,37 +96,27 @@ class Desk:
         """It could not be written: the next request tries again."""
         self._seen[hash64(told.event_id) % SEEN] = 0
 
-    def answered(self, told: Sequence[Told], *, failed: bool) -> None:
-        """Count an answer, by arm: it was whole, or the ladder had to catch it."""
+    def answered(self, told: Sequence[Told], *, failed: bool, late: bool = False, seconds: float = 0.0) -> None:
+        """Count an answer, by arm."""
         with self._lock:
             for one in told:
-                row = self._health.setdefault((one.number, one.step, one.arm), [0, 0])
-                row[0] += 1
-                row[1] += failed
+                row = self._health.setdefault(f"{one.number}/{one.step}/{one.arm}", Answers())
+                row.add(failed=failed, late=late, seconds=seconds)
 
-    def health(self, number: int, step: int) -> dict[str, tuple[int, int]]:
-        """(answers, failed ones) by arm since the step began in this process."""
+    def health(self, number: int, step: int) -> dict[str, Answers]:
+        """The answers of a step so far, by arm: copies."""
         with self._lock:
-            rows = {arm: self._health.get((number, step, arm), [0, 0]) for arm in ARMS}
-        return {arm: (row[0], row[1]) for arm, row in rows.items()}
+            rows = {arm: self._health.get(f"{number}/{step}/{arm}", Answers()) for arm in ARMS}
+            return {arm: msgspec.structs.replace(row, times=list(row.times)) for arm, row in rows.items()}
 
+    def kept(self) -> bytes:
+        """The counts of the steps that run, as text to be given to `recall` after a restart."""
+        with self._lock:
+            return msgspec.json.encode({key: row for key, row in self._health.items() if key.startswith(self._steps)})
 
-def broken(health: dict[str, tuple[int, int]], *, least: int = 50, more: float = 0.02) -> str:
-    """Why the new arm certainly fails more often than control, or ""; a breaker, checked every few seconds.
-
-    Wilson intervals at z = 4.5 (a chance of 7e-6 a look; a day has 8,640 looks of ten seconds) that lie apart by `more`.
-    Control is old and rest together: both are served alike.
-    """
-    n_new, bad_new = health[NEW]
-    n_old, bad_old = (sum(row[k] for arm, row in health.items() if arm != NEW) for k in (0, 1))
-    if n_new < least:
-        return ""
-    low, high = _wilson(bad_new, n_new, -4.5), _wilson(bad_old, n_old, 4.5) if n_old else 0.0
-    return f"{bad_new} of {n_new} answers failed under new, {bad_old} of {n_old} under old" if low > high + more else ""
-
-
-def _wilson(k: int, n: int, z: float) -> float:
-    """One end of the Wilson score interval."""
-    p = k / n
-    middle = p + z * z / (2 * n)
-    return float((middle + z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5) / (1 + z * z / n))
+    def recall(self, kept: bytes) -> None:
+        """Go on counting from there; what cannot be read counts as nothing."""
+        with suppress(msgspec.MsgspecError):
+            rows = msgspec.json.decode(kept, type=dict[str, Answers])
+            with self._lock:
+                self._health = {key: row for key, row in rows.items() if len(row.times) == BUCKETS}

@@ -40,7 +40,8 @@ def verdict(experiment: Experiment) -> str:
             "finished": "Finished without shipping",
             "shipped": "Shipped",
         }
-        return f"{said[state.ended]}: {state.why}."
+        became = f" {experiment.shipped}." if experiment.shipped else ""
+        return f"{said[state.ended]}: {state.why}.{became}"
     if state.held:
         return f"Held: {state.held}."
     if step.new == 0:
@@ -123,9 +124,11 @@ def _entry(entry: Any) -> Row:
         if entry.stop
         else "resume"
         if entry.resume
+        else "ship"
+        if entry.shipped
         else "start"
     )
-    why = entry.move.why if entry.move else entry.stop or entry.resume
+    why = entry.move.why if entry.move else entry.stop or entry.resume or entry.shipped
     if entry.look:
         why = ", ".join(f"{metric}: z = {z:+.2f}" for metric, z in entry.look.z.items())
     return {"at": entry.at, "by": entry.by, "what": what, "why": why}

@@ -8,9 +8,10 @@ from segue.experiments.book import Book, Experiment
 from segue.experiments.looking import Found, decided, found, mismatch, next_look, take, watched
 from segue.experiments.metrics import Log, Table, assigned, collect
 from segue.experiments.plan import DAY_MS
-from segue.experiments.ramp import Move, Seen, move
+from segue.experiments.ramp import Move, Seen, Watched, move
 
 Broken = Callable[[Experiment], str]
+Health = Callable[[Experiment], tuple[Watched, ...]]
 
 
 def table_of(experiment: Experiment, log: Log, now: int, step: int | None = None) -> Table:
@@ -29,17 +30,19 @@ def metrics_of(experiment: Experiment, table: Table, now: int) -> list[Found]:
     return [one for one in every if one is not None]
 
 
-def seen(experiment: Experiment, table: Table, now: int, newest: int, broken: str) -> Seen:
-    """What the ramp is to judge."""
+def seen(experiment: Experiment, table: Table, now: int, newest: int, broken: str, health: tuple[Watched, ...] = ()) -> Seen:
+    """What the ramp is to judge; health is what the server has seen of its own answers."""
     step = experiment.plan.ramp[experiment.state.step]
     told = metrics_of(experiment, table, now)
     primary = [one.users for one in told if one.metric in experiment.plan.primary]
     users = primary[0] if primary else (0, 0)
     verdict = decided(experiment.plan, experiment.looks) if step.decides else ""
-    return Seen(now, newest, users, mismatch(table, step), tuple(watched(one) for one in told), broken, verdict)
+    return Seen(now, newest, users, mismatch(table, step), (*(watched(one) for one in told), *health), broken, verdict)
 
 
-def tick(book: Book, log: Log, now: int, newest: int, broken: Broken = lambda experiment: "") -> list[tuple[str, Move]]:
+def tick(
+    book: Book, log: Log, now: int, newest: int, broken: Broken = lambda experiment: "", health: Health = lambda experiment: (),
+) -> list[tuple[str, Move]]:  # fmt: skip
     """Look at every running experiment and take at most one move each; the moves that were taken and written.
 
     Idempotent: killed at any instruction, the next tick sees the same book and the same log and does what is left to do.
@@ -55,7 +58,8 @@ def tick(book: Book, log: Log, now: int, newest: int, broken: Broken = lambda ex
             if look is not None and not book.looked(plan.name, look):
                 continue
             experiment = book.get(plan.name)
-        taken = move(plan, experiment.state, seen(experiment, table, now, newest, broken(experiment)))
+        sight = seen(experiment, table, now, newest, broken(experiment), health(experiment))
+        taken = move(plan, experiment.state, sight)
         if taken.kind != "stay" and book.moved(plan.name, taken, now):
             out.append((plan.name, taken))
     return out

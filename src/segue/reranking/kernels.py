@@ -13,8 +13,12 @@ SMOOTHING = 0.01
 
 
 @njit(cache=True, nogil=True)
-def fill(columns, scores, before, carried, draws, settings, variety):  # type: ignore[no-untyped-def]
-    """Greedy filling over candidates sorted best first; returns (places, propensities, explored)."""
+def fill(columns, scores, before, carried, draws, settings, variety, forced):  # type: ignore[no-untyped-def]
+    """Greedy filling over candidates sorted best first; returns (places, propensities, explored).
+
+    Where `forced` names candidates, each place takes that one instead of a draw, and its propensity is the chance that
+    it would have been drawn, which may be 0; the filling ends before a place that takes nobody (-1).
+    """
     heard, (shares, limits) = columns[3], settings
     n, k, m = len(scores), min(len(draws), len(scores)), len(variety.tags_ptr) - 1
     everyone, newcomers = np.arange(n), np.flatnonzero(carried > 0)
@@ -36,7 +40,14 @@ def fill(columns, scores, before, carried, draws, settings, variety):  # type: i
         if size == 0:
             break
         n_fresh = _allowed(columns, newcomers, used, picks[:place], before, fresh, rules)
-        choice, chance, drawn = _draw(effective, pool[:size], carried, fresh[:n_fresh], draws[place], shares)
+        weights, news = np.exp(effective[pool[:size]] - effective[pool[0]]), carried[fresh[:n_fresh]]
+        if len(forced):
+            choice, drawn = forced[place], False
+        else:
+            choice, drawn = _draw(pool, weights, fresh, news, draws[place], shares)
+        if choice < 0:
+            break
+        chance = _chance(choice, pool, weights, fresh, news, shares)
         picks[place], propensities[place], explored[place] = choice, chance, drawn
         used[choice] = True
         new_songs += not heard[choice]
@@ -88,24 +99,28 @@ def _drawn(weights, target):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _draw(scores, pool, carried, fresh, draw, shares):  # type: ignore[no-untyped-def]
-    """One place: (candidate, propensity, drawn)."""
-    explore, weights, news = shares[1], np.exp(scores[pool] - scores[pool[0]]), carried[fresh]
-    share = shares[2] if len(fresh) else 0.0
+def _draw(pool, weights, fresh, news, draw, shares):  # type: ignore[no-untyped-def]
+    """One place: (candidate, drawn). The pool is sorted best first; weights and news are those of pool and fresh."""
+    explore, share = shares[1], shares[2] if len(news) else 0.0
     if draw[0] >= explore:
-        chosen = pool[0]
-    elif draw[1] < share:
-        chosen = fresh[_drawn(news, draw[1] / share * news.sum())]
-    else:
-        chosen = pool[_drawn(weights, (draw[1] - share) / (1.0 - share) * weights.sum())]
+        return pool[0], False
+    if draw[1] < share:
+        return fresh[_drawn(news, draw[1] / share * news.sum())], True
+    return pool[_drawn(weights, (draw[1] - share) / (1.0 - share) * weights.sum())], True
+
+
+@njit(cache=True, nogil=True)
+def _chance(chosen, pool, weights, fresh, news, shares):  # type: ignore[no-untyped-def]
+    """The chance of a candidate at one place, by every way it can be drawn."""
+    explore, share = shares[1], shares[2] if len(news) else 0.0
     chance = 1.0 - explore if chosen == pool[0] else 0.0
-    for i in range(len(pool)):
+    for i in range(len(weights)):
         if pool[i] == chosen:
             chance += explore * (1.0 - share) * weights[i] / weights.sum()
-    for i in range(len(fresh)):
+    for i in range(len(news)):
         if fresh[i] == chosen:
             chance += explore * share * news[i] / news.sum()
-    return chosen, np.float32(min(chance, 1.0)), draw[0] < explore
+    return np.float32(min(chance, 1.0))
 
 
 @njit(cache=True, nogil=True)

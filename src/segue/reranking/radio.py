@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,8 @@ CARRIER = "sound"
 """The source that knows a song before anybody has played it."""
 VOTES = 1 | 2 | 8
 """Bits of OnlineState.marks that tell of a meeting: liked, disliked, saved."""
+Places = Sequence[int] | NDArray[np.intp]
+NOBODY = np.zeros(0, np.int64)
 
 
 class Radio:
@@ -71,6 +73,33 @@ class Radio:
         self, query: Query, candidates: Candidates, scores: Float32, rng: np.random.Generator
     ) -> tuple[NDArray[np.intp], Float32, Bool]:
         """At most query.limit places into the candidates, their propensities, and which were drawn rather than best."""
+        order, filled = self._fill(query, candidates, scores, rng.random((query.limit, 2)), ())
+        picks, propensities, explored = filled
+        return order[picks], propensities, explored
+
+    def chances(self, query: Query, candidates: Candidates, scores: Float32, shown: Int32) -> Float32:
+        """The chance that `select` would have put each shown item at its place, given the places above it, (k,).
+
+        0 for what it would not have shown there, and for all that follows an item that is no candidate.
+        """
+        out = np.zeros(len(shown), np.float32)
+        if not len(candidates) or not len(shown):
+            return out
+        at = np.minimum(np.searchsorted(candidates.items, shown), len(candidates) - 1)
+        at = np.where(candidates.items[at] == shown, at, -1)
+        _, filled = self._fill(query, candidates, scores, np.zeros((len(shown), 2)), at)
+        out[: len(filled[1])] = filled[1]
+        return out
+
+    def _fill(
+        self,
+        query: Query,
+        candidates: Candidates,
+        scores: Float32,
+        draws: NDArray[np.float64],
+        forced: Sequence[int] | NDArray[np.intp],
+    ) -> tuple[NDArray[np.intp], tuple[NDArray[np.int64], Float32, Bool]]:
+        """Candidates best first, and the filling over that order; forced are places into the candidates, -1 nobody."""
         facts = self._facts()
         times, _ = self._state.heard(query.user, candidates.items)
         marks = self._state.marks(query.user, candidates.items)
@@ -78,16 +107,16 @@ class Radio:
         order = np.lexsort((candidates.items, -moved))
         items = candidates.items[order]
         discovery = 1.0 if query.discovery is None else query.discovery
-        picks, propensities, explored = fill(
+        return order, fill(
             (facts.artist[items], facts.album[items], facts.work[items], met(times, marks)[order]),
             moved[order] / self.temperature,
             played_artists(query, facts, self.artist_gap),
             self._carried(query, candidates)[order],
-            rng.random((query.limit, 2)),
+            draws,
             (np.array([discovery, self.explore, self.newcomers]), self._limits(query.limit)),
             self._variety(query, items[:DEPTH], facts),
+            _places(order, forced),
         )
-        return order[picks], propensities, explored
 
     def why_not(self, query: Query, candidates: Candidates, scores: Float32, picks: NDArray[np.intp], place: int) -> str:
         """The rule that kept a candidate out of the slate `picks` though it scored above what was taken; "" if none did.
@@ -177,6 +206,16 @@ def _side(mine: bool, theirs: bool) -> str:
 def met(times: NDArray[np.uint16], marks: NDArray[np.uint8]) -> Bool:
     """Whether the listener has played each item, or said what they think of it."""
     return np.asarray((times > 0) | ((marks & VOTES) > 0), np.bool_)
+
+
+def _places(order: NDArray[np.intp], wanted: Places) -> NDArray[np.int64]:
+    """Where the wanted candidates stand in the order; -1 stays -1."""
+    if not len(wanted):
+        return NOBODY
+    stands = np.empty(len(order) + 1, np.int64)
+    stands[order], stands[-1] = np.arange(len(order)), -1
+    found: NDArray[np.int64] = stands[np.asarray(wanted)]
+    return found
 
 
 def played_artists(query: Query, facts: Items, gap: int) -> Int32:

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
-from segue.core.types import Exposure
+from segue.core.types import Exposure, Float32, Int32, Query
 from segue.experiments import report
-from segue.experiments.assignment import NEW
+from segue.experiments.assignment import NEW, OLD
 from segue.experiments.book import Book, Experiment
-from segue.experiments.desk import Desk, Told, broken
+from segue.experiments.desk import Desk, Told
+from segue.experiments.health import Answers, broken, watch
+from segue.experiments.health import told as described
 from segue.experiments.metrics import Log
 from segue.experiments.plan import Plan, Treatment
 from segue.experiments.ramp import Move
 from segue.experiments.runner import tick
 from segue.serving.recommender import Model
 
-Make = Callable[[Treatment], Model]
+GOLDEN = 2_654_435_769
+"""Spreads request ids over 32 bits (Knuth's multiplicative hash): which requests are judged is not up to the clock."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What experiments need of the rest of the house."""
+
+    make: Callable[[Treatment], Model]  # a model that is ready to serve
+    newest: Callable[[], int]  # ms of the newest event in the log
+    resolved: Callable[[Plan], Plan]  # with the version that an alias means now
+    ship: Callable[[Treatment], str]  # make it everybody's; says what was done, harmless when it was done before
+    chances: Callable[[Query, Model, Int32], Float32]  # that a model would have shown each item, given those above it
+    judged: float = 0.05  # share of requests for which the new arms that do not answer are asked what they would have done
+    deadline_s: float = 0.08  # an answer after that is late
+    keep: Callable[[bytes], None] = lambda counts: None  # counts of answers, to go on from after a restart
+    recall: Callable[[], bytes] = lambda: b""
 
 
 class Arms:
     """The experiments of a server: the book, the desk, and a loaded model for every running treatment."""
 
-    def __init__(self, book: Book, desk: Desk, log: Log, make: Make, newest: Callable[[], int],
-                 resolved: Callable[[Plan], Plan]) -> None:  # fmt: skip
-        self.book, self._desk, self._log, self._make, self._newest = book, desk, log, make, newest
-        self._resolved = resolved
+    def __init__(self, book: Book, desk: Desk, log: Log, house: House) -> None:
+        self.book, self._desk, self._log, self._house = book, desk, log, house
+        self._desk.recall(house.recall())
         self._models: dict[str, Model] = {}
         self._unready: dict[str, str] = {}
         self._lock = threading.Lock()
         self._taken: tuple[object, ...] = ()
+        self._trying: tuple[Experiment, ...] = ()
+        self._judge = ThreadPoolExecutor(1, "judge")
+        self._judging = threading.Lock()
         self._version: str | None = None
 
     def __bool__(self) -> bool:
@@ -41,27 +63,27 @@ class Arms:
         with self._lock:
             self.book.refresh()
             running = [e for e in self.book.all() if e.running]
-            if version is not None and version != self._version:
-                self._version, self._models = version, {}  # a new champion: settings are tried on that one
-            version = self._version
+            changed = version is not None and version != self._version
+            version = self._version = version if changed else self._version
             state = (version, *((e.plan.name, e.state) for e in running))
             if state == self._taken:
                 return
-            for e in running:
-                if e.plan.name not in self._models:
-                    self._load(e)
-            names = {e.plan.name for e in running}
-            self._models = {name: model for name, model in self._models.items() if name in names}
-            self._desk.take([e for e in running if e.plan.name in self._models])
+            # a new champion: settings are tried on that one; meanwhile requests go on with what was loaded before
+            loaded = {e.plan.name: (None if changed else self._models.get(e.plan.name)) or self._load(e) for e in running}
+            self._models = {name: model for name, model in loaded.items() if model is not None}
+            self._trying = tuple(e for e in running if e.plan.name in self._models)
+            self._desk.take(self._trying)
             self._taken = state
 
-    def _load(self, experiment: Experiment) -> None:
+    def _load(self, experiment: Experiment) -> Model | None:
         name = experiment.plan.name
         try:
-            self._models[name] = self._make(experiment.plan.new)
-            self._unready.pop(name, None)
+            model = self._house.make(experiment.plan.new)
         except Exception as error:  # a model that cannot be loaded must not stop the server: it is never served
             self._unready[name] = f"the new arm cannot be loaded: {error}"
+            return None
+        self._unready.pop(name, None)
+        return model
 
     def told(self, user: str, session: str | None, request: str) -> tuple[Told, ...]:
         """The arm of every experiment that serves."""
@@ -82,27 +104,76 @@ class Arms:
         for one in told:
             self._desk.forget(one)
 
-    def answered(self, told: Sequence[Told], exposure: Exposure) -> None:
-        """Count the answer for the breaker: it failed where the ladder had to catch a model that raised or was late."""
+    def answered(self, told: Sequence[Told], exposure: Exposure, *, known: bool, seconds: float) -> None:
+        """Count the answer by arm: how long it took, and whether it failed a listener of whom something is known."""
         if told:
-            self._desk.answered(told, failed=exposure.slate.rung == "cached" or not len(exposure.slate.items))
+            rung, empty = exposure.slate.rung, not len(exposure.slate.items)
+            failed = empty or rung == "cached" or (known and rung != "personal")
+            self._desk.answered(told, failed=failed, late=seconds > self._house.deadline_s, seconds=seconds)
+
+    def judged(self, query: Query, told: Sequence[Told], exposure: Exposure) -> Future[Exposure] | None:
+        """Ask the new arms that did not answer how likely each shown item would have been: the exposure with their chances.
+
+        For a share of the requests, in a thread of its own: None where this is none of them, or where the one before is
+        still at it. Their chances are what off-policy estimates are made of; what they cost and whether they fail counts
+        for the breaker, in the shadow step too, where no listener gets them.
+        """
+        if not self._trying or exposure.slate.request_id * GOLDEN % 2**32 >= self._house.judged * 2**32:
+            return None
+        serving = {one.name for one in told if one.arm == NEW}
+        models = self._models
+        asked = [(e, models[e.plan.name]) for e in self._trying if e.plan.name not in serving and e.plan.name in models]
+        if not asked or not self._judging.acquire(blocking=False):
+            return None
+        return self._judge.submit(self._told_chances, query, asked, exposure)
+
+    def _told_chances(self, query: Query, asked: Sequence[tuple[Experiment, Model]], exposure: Exposure) -> Exposure:
+        try:
+            chances: dict[str, Float32] = {}
+            for e, model in asked:
+                began, failed = time.perf_counter(), False
+                try:
+                    chances[e.plan.name] = self._house.chances(query, model, exposure.slate.items)
+                except Exception:  # what a new arm raises is counted, and must not cost the listener the answer
+                    failed = True
+                if not e.plan.ramp[e.state.step].new:
+                    self._tried(e, exposure, failed, time.perf_counter() - began)
+            return replace(exposure, chances=chances)
+        finally:
+            self._judging.release()
+
+    def _tried(self, experiment: Experiment, exposure: Exposure, failed: bool, seconds: float) -> None:
+        """A trial in the shadow step, for the breaker: beside it, the champion's answer, which was given."""
+        name, number, step = experiment.plan.name, experiment.number, experiment.state.step
+        late = seconds > self._house.deadline_s
+        self._desk.answered([Told(name, number, step, NEW, "")], failed=failed, late=late, seconds=seconds)
+        failed = exposure.slate.rung == "cached" or not len(exposure.slate.items)
+        self._desk.answered([Told(name, number, step, OLD, "")], failed=failed)
 
     def tick(self, now: int) -> list[tuple[str, Move]]:
-        """Look at everything that runs and move; what moved is served from the next request on."""
+        """Look at everything that runs and move; what moved is served from the next request on, what shipped is promoted."""
+        if self._trying:
+            self._house.keep(self._desk.kept())
         self.book.refresh()
         # without an experiment the end of the log is nobody's business: reading it can be a whole segment
-        newest = self._newest() if any(experiment.running for experiment in self.book.all()) else 0
-        moves = tick(self.book, self._log, now, newest, self._broken)
+        newest = self._house.newest() if any(experiment.running for experiment in self.book.all()) else 0
+        moves = tick(self.book, self._log, now, newest, self._broken, lambda e: watch(self._health(e)))
         self.refresh()
+        for experiment in [e for e in self.book.all() if e.to_ship]:
+            # what a kill leaves undone between the two lines is done again by the next tick, to the same effect
+            what = self._house.ship(experiment.plan.new)
+            self.book.shipped(experiment.plan.name, what, now)
         return moves
 
+    def _health(self, experiment: Experiment) -> dict[str, Answers]:
+        return self._desk.health(experiment.number, experiment.state.step)
+
     def _broken(self, experiment: Experiment) -> str:
-        unready = self._unready.get(experiment.plan.name, "")
-        return unready or broken(self._desk.health(experiment.number, experiment.state.step))
+        return self._unready.get(experiment.plan.name, "") or broken(self._health(experiment))
 
     def start(self, plan: Plan, now: int) -> dict[str, object]:
         """Lock a plan and begin."""
-        experiment = self.book.start(self._resolved(plan), now)
+        experiment = self.book.start(self._house.resolved(plan), now)
         self.refresh()
         return report.summary(experiment)
 
@@ -118,4 +189,5 @@ class Arms:
 
     def report(self, name: str, now: int) -> dict[str, object]:
         """One in numbers and words; NotFound."""
-        return report.report(self.book.get(name), self._log, now)
+        experiment = self.book.get(name)
+        return {**report.report(experiment, self._log, now), "health": described(self._health(experiment))}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,15 @@ Rows = Callable[[Query, Candidates], Float32]
 def no_rows(query: Query, candidates: Candidates) -> Float32:
     """For rankers that look at the evidence only."""
     return np.zeros((len(candidates), 0), np.float32)
+
+
+@runtime_checkable
+class TellsChances(Protocol):
+    """A reranker that can judge a slate of another policy."""
+
+    def chances(self, query: Query, candidates: Candidates, scores: Float32, shown: NDArray[np.int32]) -> Float32:
+        """The chance of each shown item at its place, given those above it, (k,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -155,13 +165,29 @@ class Recommender:
         picks, _, explored = reranker.select(query, candidates, scores, self._rng(query.request_id))
         return Trace(model, asked, offered, removed, candidates, rows, ranker, scores, reranker, picks, explored)
 
+    def chances(self, query: Query, model: Model, shown: NDArray[np.int32]) -> Float32:
+        """The chance that a model would have put each shown item at its place, given those above it, (k,).
+
+        Without a deadline; raises what the stages raise, and TypeError where the reranker cannot tell.
+        """
+        reranker = model.reranker or self._stages.reranker
+        if not isinstance(reranker, TellsChances):
+            raise TypeError(f"the reranker {reranker.name!r} does not tell chances")
+        asked = asked_of(query)
+        answers = [source.retrieve(asked, self.per_source) for source in model.sources]
+        candidates = self._narrowed(query, union([source.name for source in model.sources], answers))
+        if not len(candidates):
+            return np.zeros(len(shown), np.float32)
+        scores = model.ranker_for(query).score(query, candidates, model.rows(query, candidates))
+        return reranker.chances(query, candidates, scores, shown)
+
     def close(self) -> None:
         """Let the workers go."""
         self._gatherer.close()
 
-    def recommend(self, query: Query) -> Exposure:
+    def recommend(self, query: Query, model: Model | None = None) -> Exposure:
         """The slate for a query and the features behind it; raises for nothing that a stage may do."""
-        asked = self.ask(query)
+        asked = self.ask(query, model)
         if asked.round.done is not None:
             with suppress(TimeoutError):
                 asked.round.done.result(self.budget_s)
@@ -201,11 +227,7 @@ class Recommender:
         candidates = self._gatherer.take(asked.round)
         if time.perf_counter() - asked.began > self._deadline_s:
             return None
-        candidates = self._filtered(query, candidates)
-        if query.seeds:
-            candidates = on_topic(query, candidates, self._catalogue.facts)
-        if len(candidates) < query.limit:
-            candidates = self._filled_up(query, candidates)
+        candidates = self._narrowed(query, candidates)
         if not len(candidates):
             return None
         rows = model.rows(query, candidates)
@@ -214,6 +236,13 @@ class Recommender:
         if not query.seeds:
             self._remember(query.user, candidates.items, scores)
         return exposure
+
+    def _narrowed(self, query: Query, candidates: Candidates) -> Candidates:
+        """What may be recommended and is about what was asked for, and enough of it."""
+        candidates = self._filtered(query, candidates)
+        if query.seeds:
+            candidates = on_topic(query, candidates, self._catalogue.facts)
+        return self._filled_up(query, candidates) if len(candidates) < query.limit else candidates
 
     def _filled_up(self, query: Query, candidates: Candidates) -> Candidates:
         """Few are left: what is popular joins them, as deep as it takes, so that the slate gets its length."""

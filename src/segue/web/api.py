@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -137,9 +138,9 @@ async def post_recommendations(request: Request) -> Response:
         await _settled(asked.round.done, service.recommender.budget_s)
     exposure = service.recommender.finish(asked)
     if arms:
-        influence.influenced(service, wanted, query, arms, exposure)
+        influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - asked.began)
     if len(exposure.slate.items):
-        _log(service, exposure)
+        _log(service, await influence.judged(service, query, arms, exposure))
     else:
         empty = not len(service.catalogue.items)
         told = "PUT /v1/items or import a listening history first" if empty else "everything playable was heard or refused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.types import MISSING
 from segue.events.schema import EventIn
 from segue.serving.query import RecommendIn
+from segue.web import influence
 from segue.web.problems import answer, body_of, decoded
 from segue.web.service import Service
 
@@ -66,10 +68,14 @@ async def post_next(request: Request) -> Response:
     await _log(service, tracks, user, played, session)
     wanted = RecommendIn(user=tracks.user.replace("{}", str(user)), session=session, limit=1, discovery=1.0)
     query, _ = service.maker.make(wanted, service.now(), service.request_id())
-    exposure = await asyncio.to_thread(service.recommender.recommend, query)
+    arms, model = influence.arms_of(service, wanted, query)
+    began = time.perf_counter()
+    exposure = await asyncio.to_thread(service.recommender.recommend, query, model)
     if not len(exposure.slate.items):
         raise NotReady("nothing to play: put the tracks into the catalogue first (`segue simulate --settle`)")
-    service.writer.submit_exposure(exposure)
+    if arms:
+        influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - began)
+    service.writer.submit_exposure(await influence.judged(service, query, arms, exposure))
     return answer({"user": user, "track": tracks.track(service.catalogue.items.name(int(exposure.slate.items[0])))})
 
 

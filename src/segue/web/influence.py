@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -26,11 +27,15 @@ def arms_of(service: Service, wanted: RecommendIn, query: Query) -> tuple[tuple[
     return told, service.arms.model(told, service.recommender.model)
 
 
-def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequence[Told], exposure: Exposure) -> None:
-    """Write down who was influenced for the first time, and count the answer. The event id makes a second writing harmless."""
+def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequence[Told], exposure: Exposure,
+               seconds: float) -> None:  # fmt: skip
+    """Write down who was influenced for the first time, and count the answer, which took `seconds`.
+
+    The event id makes a second writing harmless.
+    """
     arms = service.arms
     assert arms is not None
-    arms.answered(told, exposure)
+    arms.answered(told, exposure, known=len(query.recent) > 0, seconds=seconds)
     first = arms.first(told)
     if not first:
         return
@@ -51,3 +56,12 @@ def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequen
             arms.forget(first)
 
     written.add_done_callback(judged)
+
+
+async def judged(service: Service, query: Query, told: Sequence[Told], exposure: Exposure) -> Exposure:
+    """The exposure with what new arms would have done, where this request is one that is judged and they are not late."""
+    asked = service.arms.judged(query, told, exposure) if service.arms is not None else None
+    if asked is None:
+        return exposure
+    done, _ = await asyncio.wait({asyncio.wrap_future(asked)}, timeout=service.recommender.budget_s)
+    return done.pop().result() if done else exposure

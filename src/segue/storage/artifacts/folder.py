@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -132,10 +132,10 @@ class FolderArtifacts:
         home = self._home(name)
         return sorted(self._listed(home), key=lambda version: (_place(home / version), version))
 
-    def prune(self, name: str, keep: int) -> list[str]:
-        """Remove all but the newest `keep` versions; one that an alias points at always stays. Returns what was removed."""
+    def prune(self, name: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
+        """Remove all but the newest `keep` versions; those that an alias points at, and `spare`, stay. What was removed."""
         with self._writing(name) as home:
-            pointed = set(self.aliases(name).values())
+            pointed = {*self.aliases(name).values(), *spare}
             versions = self.versions(name)
             gone = [version for version in versions[: max(len(versions) - keep, 0)] if version not in pointed]
             for version in gone:

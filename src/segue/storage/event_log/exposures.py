@@ -38,6 +38,7 @@ class _Shown(msgspec.Struct, array_like=True, frozen=True):
     reasons: list[str]
     session: int
     region: int
+    chances: dict[str, bytes] = {}  # slates of older versions have none
 
 
 _kinds = msgspec.msgpack.Decoder(_Kind)
@@ -124,6 +125,7 @@ def _pack_shown(exposure: Exposure) -> bytes:
             list(slate.reasons),
             exposure.session,
             exposure.region,
+            {name: chances.astype("<f4").tobytes() for name, chances in exposure.chances.items()},
         )
     )
 
@@ -151,4 +153,5 @@ def _unpack(row: tuple[int, int, int, int, bytes, bytes | None]) -> Exposure:
     )
     features = np.frombuffer(shown.features, np.float32).reshape(len(items), len(kind.feature_names))
     names = tuple(kind.feature_names)
-    return Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names)
+    chances = {name: np.frombuffer(told, np.float32) for name, told in shown.chances.items()}
+    return Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances)

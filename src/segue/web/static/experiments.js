@@ -57,6 +57,12 @@ function card(metric) {
   return { made, draw: () => metric.course.length && chart.append(lift(metric.course, Math.max(chart.clientWidth, 240), `Lift in ${metric.text} against time`)) };
 }
 
+function answers(health) {
+  const said = Object.entries(health || {}).filter(([, row]) => row.answers > 0).map(([arm, row]) =>
+    `${arm} ${(100 * row.failed).toFixed(1)} % failed, ${(100 * row.late).toFixed(1)} % late, half within ${row.p50_ms === null ? "more than 5000" : row.p50_ms.toFixed(1)} ms`);
+  return said.length ? ` Answers of this step: ${said.join("; ")}.` : "";
+}
+
 function draw(list, told) {
   $("pickers").replaceChildren(h("div", { class: "picker", role: "group", "aria-label": "Experiment" }, list.map((one) =>
     h("button", { class: "chip", type: "button", "aria-pressed": String(one.name === state.name), onclick: () => { state.name = one.name; load(); } }, one.name))));
@@ -65,7 +71,8 @@ function draw(list, told) {
   } else {
     const counts = Object.entries(told.assigned).map(([arm, n]) => `${n.toLocaleString()} ${arm}`).join(", ");
     $("lead").replaceChildren(h("strong", {}, told.verdict), ` ${told.hypothesis}. Step ${told.step + 1} of ${told.steps}; first influenced: ${counts}.`,
-      told.a_a && told.a_a.lift !== null ? ` Old against old: ${percent(told.a_a.lift)}, as it should be near nothing.` : "");
+      told.a_a && told.a_a.lift !== null ? ` Old against old: ${percent(told.a_a.lift)}, as it should be near nothing.` : "",
+      answers(told.health));
     const cards = told.metrics.map(card);
     $("metrics").replaceChildren(...cards.map((one) => one.made));
     for (const one of cards) one.draw();
