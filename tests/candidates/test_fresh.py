@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +143,21 @@ def test_a_song_that_came_in_by_day_is_offered_by_day() -> None:
 def test_the_pool_is_bounded_by_the_newest() -> None:
     model = Fresh(pool=2).fit(history(items([-3, -1, -2, -1])), RNG)
     assert sorted(offered(model, radio())) == [1, 3]
+
+
+def test_moments_of_several_days_do_not_build_the_pool_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    build = Fresh._build
+
+    def counted(self: Fresh, facts: Items, now: int) -> Any:
+        built.append(now // 86_400_000)
+        return build(self, facts, now)
+
+    monkeypatch.setattr(Fresh, "_build", counted)
+    source = Fresh()
+    for day in (10, 11, 10, 11, 12, 10):
+        source.retrieve(Query(1, 0, day * 86_400_000 + 5), 3)
+    assert built == [10, 11, 12]
+    for day in range(20, 40):
+        source.retrieve(Query(1, 0, day * 86_400_000), 3)
+    assert len(source._pools) == 8

@@ -15,6 +15,8 @@ from segue.candidates._sparse import frozen, pull, scored, taken
 from segue.core.clock import DAY_MS
 from segue.core.types import NO_DAY, Arrays, Float32, History, Int32, Items, Query, Scored
 
+KEPT_DAYS = 8
+"""Pools kept, a day each."""
 REBUILD_MS = 5_000
 """The shelf is rebuilt at most so often (by the time of the queries) when facts change all the time."""
 IMPORT_SHARE, IMPORT_AT_LEAST = 0.2, 200
@@ -78,7 +80,7 @@ class Fresh:
         self.long_term, self.half_life_days = long_term, half_life_days
         self.reading = reading or Reading()
         self._facts = facts
-        self._pool: Pool | None = None
+        self._pools: dict[int, Pool] = {}
         ptr, ids, weights = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
         none, nobody = np.zeros((0, 2), np.float32), Taste(ptr, ids, weights)
         self._set(Items.bare(0), none, none, (nobody, nobody))
@@ -88,7 +90,7 @@ class Fresh:
         self.plays_ = frozen(plays, np.float32)
         self.artist_plays_ = frozen(artist_plays, np.float32)
         self.artist_taste_, self.tag_taste_ = tastes
-        self._pool = None
+        self._pools = {}
 
     def fit(self, history: History, rng: np.random.Generator) -> Self:
         """Count finishes and skips of items and artists, keep each listener's taste; deterministic, `rng` is not used."""
@@ -138,11 +140,17 @@ class Fresh:
         return scored(pull(where, weight, ptr, new, quality, self.shelf, limit))
 
     def _today(self, now: int) -> Pool:
-        """The pool of the query's day and of the facts of now; replaced as a whole, so threads see the old or the new one."""
-        pool, facts = self._pool, self._facts() if self._facts else self.facts_
-        if pool is None or pool.day != now // DAY_MS or (pool.facts is not facts and abs(now - pool.built) >= REBUILD_MS):
+        """The pool of the query's day and of the facts of now; replaced as a whole, so threads see the old or the new one.
+
+        A few days are kept: the night asks about moments of several, in no order, and a pool of a million songs takes a while.
+        """
+        day, facts = now // DAY_MS, self._facts() if self._facts else self.facts_
+        pools = self._pools
+        pool = pools.get(day)
+        if pool is None or (pool.facts is not facts and abs(now - pool.built) >= REBUILD_MS):
             pool = self._build(facts, now)
-            self._pool = pool
+            latest = [kept for kept in pools if kept != day][1 - KEPT_DAYS :]
+            self._pools = {**{kept: pools[kept] for kept in latest}, day: pool}
         return pool
 
     def _build(self, facts: Items, now: int) -> Pool:
