@@ -251,3 +251,12 @@ def test_reference_listeners_are_the_same_for_one_and_for_many() -> None:
     places = spread(users)
     assert abs((places < 0.01).mean() - 0.01) < 0.001
     assert [spread_one(int(u)) for u in users[:500]] == places[:500].tolist()
+
+
+def test_a_young_log_with_a_quiet_night_raises_nothing() -> None:
+    rng, log = np.random.default_rng(2), Days()
+    monitor = Monitor(log, Ledger(Record()))
+    for hour in range(5 * 24):
+        if hour % 24 >= 6:
+            log.append(hour_of_events(rng, hour))
+        assert not [a for a in monitor.tick(MONDAY + (hour + 1) * HOUR_MS) if a.signal.rule == "events"]

@@ -163,7 +163,7 @@ def stopped(tallies: Tallies, now: int) -> list[Signal]:
 
 
 def expected_events(tallies: Tallies, at_from: int, at_to: int) -> float:
-    """Events that the same hours of up to four weeks before held; the mean hour of the last week where there are none."""
+    """Events that the same hours of four weeks before held, or of seven days where those are not known; 0 before two days."""
     end = (tallies.newest - tallies.base) // HOUR_MS
     row = tallies.sums[0, :end, 0]
     if len(row) < 24:
@@ -173,7 +173,8 @@ def expected_events(tallies: Tallies, at_from: int, at_to: int) -> float:
         step = min(HOUR_MS - at % HOUR_MS, at_to - at)
         hour = (at - tallies.base) // HOUR_MS
         past = [row[h] for h in (hour - 168 * np.arange(1, 5)) if 0 <= h < len(row)]
-        total += (float(np.median(past)) if past else float(row[-168:].mean())) * step / HOUR_MS
+        past = past or [row[h] for h in (hour - 24 * np.arange(1, 8)) if 0 <= h < len(row)]
+        total += (float(np.median(past)) if past and len(row) >= 48 else 0.0) * step / HOUR_MS
         at += step
     return total
 
