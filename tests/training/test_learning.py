@@ -26,7 +26,14 @@ from segue.training.registry import Registry
 from segue.training.replay import days_ahead, eligible, next_play, query_before
 
 CUT = T0 + (DAYS - 2) * DAY_MS
-FACTS = replace(Items.bare(N_ITEMS), artist=(np.arange(N_ITEMS) // 4).astype(np.int32))
+FACTS = replace(
+    Items.bare(N_ITEMS),
+    artist=(np.arange(N_ITEMS) // 4).astype(np.int32),
+    released=(np.arange(N_ITEMS) * 300).astype(np.int32),
+    duration_s=(100 + 7 * np.arange(N_ITEMS)).astype(np.float32),
+    tags_ptr=np.arange(N_ITEMS + 1, dtype=np.int64) * 2,
+    tags=(np.arange(2 * N_ITEMS) % 7).astype(np.int32),
+)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ SONGS, NOW = 100_000, 1_700_000_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `segue benchmark rank-cost`."""
-    parser.add_argument("--candidates", default="75,500", help="how many a request has, some sizes")
+    parser.add_argument("--candidates", default="75,300,500", help="how many a request has, some sizes")
     parser.add_argument("--repeats", type=int, default=200, help="requests of each size")
     parser.add_argument("--trees", type=int, default=200, help="trees of boosting")
 
@@ -31,7 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Fit on generated examples, then rank; median CPU milliseconds a request, one thread."""
     rng = np.random.default_rng(0)
-    facts = replace(Items.bare(SONGS), artist=rng.integers(0, 5000, SONGS).astype(np.int32))
+    facts = replace(
+        Items.bare(SONGS),
+        artist=rng.integers(0, 5000, SONGS).astype(np.int32),
+        released=rng.integers(0, 20_000, SONGS).astype(np.int32),
+        duration_s=rng.uniform(120, 300, SONGS).astype(np.float32),
+        tags_ptr=np.arange(SONGS + 1, dtype=np.int64) * 3,
+        tags=rng.integers(0, 300, 3 * SONGS).astype(np.int32),
+    )
     features = Features(SOURCES)
     rows = np.concatenate([features.rows(*request(rng, 500, facts)) for _ in range(EXAMPLES // 500)])
     logit = rows[:, 0] + rows[:, 1] * rows[:, 2] + rng.normal(0, 0.5, len(rows))

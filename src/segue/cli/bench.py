@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, str] = {
     "monitor": "segue.benchmarks.monitor",
     "rerank": "segue.benchmarks.rerank",
     "carousel": "segue.benchmarks.carousel",
+    "stages": "segue.benchmarks.stages",
 }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segue.core.clock import part_of_week
 from segue.core.types import MISSING, NO_DAY, Candidates, Float32, Int32, Int64, Items, Query
 from segue.features.kernels import fill_evidence, fill_own
+from segue.features.taste import LATEST, TASTE, fill_taste, tags_of
 
 CONTEXT = ("night", "morning", "daytime", "weekend", "in_session", "session_length", "session_skips", "known")
 """The same for every candidate of a query: they move P(listen), not the order."""
@@ -71,43 +72,60 @@ class Features:
     For each source and its rank r from 0: <source> = (k + 1) / (k + 1 + r); <source>_top = the same with the steeper `top`
     in place of k; <source>_score = its score between its worst (0) and best (1) for this query; each 0 where silent. The
     same three with _here inside a session, 0 outside of one, so that a linear model may trust sources differently there.
-    <source>_said = 1 or 0. Then OWN (made in segue.features.kernels), then CONTEXT. No raw scores: a refit changes their
-    scale every night. A source of the candidates that is not named is not seen; a named one that is absent (it was late)
-    is silent.
+    <source>_said = 1 or 0. Then OWN (made in segue.features.kernels), TASTE (segue.features.taste), CONTEXT. No raw scores: a
+    refit changes their scale every night. `only` names the columns that are wanted, in that order: what a model of another
+    version learned from; ValueError for others. A source of the candidates that is not named is not seen; a named one that
+    is absent (it was late) is silent.
     """
 
-    def __init__(self, sources: Sequence[str], *, k: float = 20.0, top: float = 3.0) -> None:
+    def __init__(self, sources: Sequence[str], *, k: float = 20.0, top: float = 3.0, only: Sequence[str] | None = None) -> None:
         self.sources = tuple(sources)
         self.k = k
         self.top = top
         kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
         evidence = [f"{source}{kind}" for kind in kinds for source in self.sources]
-        self.names: tuple[str, ...] = (*evidence, *OWN, *CONTEXT)
+        self.names: tuple[str, ...] = (*evidence, *OWN, *TASTE, *CONTEXT)
+        self._width, self._kept = len(self.names), None
+        if only is not None and tuple(only) != self.names:
+            if not set(only) <= set(self.names):
+                raise ValueError(f"no such features: {', '.join(sorted(set(only) - set(self.names)))}")
+            self._kept = np.array([self.names.index(name) for name in only], np.intp)
+            self.names = tuple(only)
 
     def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
         """The row of every candidate, in their order. Items beyond `facts` are items of which nothing is known."""
         n, m = len(candidates), len(self.sources)
-        out = np.zeros((n, len(self.names)), np.float32)
+        out = np.zeros((n, self._width), np.float32)
         if n == 0:
-            return out
+            return np.zeros((0, len(self.names)), np.float32)
         here = bool(query.recent.in_session.any())
         evidence, said = self._evidence(candidates)
         out[:, : 3 * m] = evidence
         if here:
             out[:, 3 * m : 6 * m] = evidence
         out[:, 6 * m : 7 * m] = said
-        out[:, 7 * m + len(OWN) :] = _context(query)
-        recent = query.recent
+        out[:, 7 * m + len(OWN) + len(TASTE) :] = _context(query)
+        recent, song = query.recent, _song(candidates.items, facts)
         fill_own(
             out[:, 7 * m :],
             said.sum(axis=1) / np.float32(max(m, 1)),
-            _song(candidates.items, facts),
+            song,
             (np.array(memory.times), np.array(memory.last), np.array(memory.popularity)),
             (np.array(candidates.items), np.array(recent.items), np.array(recent.signal), np.array(recent.in_session)),
             (_of(facts.artist, recent.items), _of(facts.album, recent.items)),
             query.now,
         )
-        return out
+        latest = recent.items[:LATEST]
+        artist, _, released, length = _song(latest, facts)
+        fill_taste(
+            out[:, 7 * m + len(OWN) :],
+            tags_of(facts, candidates.items),
+            (song[0], song[2], song[3]),
+            tags_of(facts, latest),
+            (artist, released, length),
+            (np.array(recent.signal[:LATEST]), np.array(recent.in_session[:LATEST])),
+        )
+        return out if self._kept is None else np.ascontiguousarray(out[:, self._kept])
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
         """What each source thinks, (n, 3 m), and whether it spoke, (n, m), in the order of self.sources."""

@@ -61,8 +61,8 @@ def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
 
 
 def features_of(bundle: Bundle) -> Features:
-    """The columns that the ranker of a bundle was trained on."""
-    return Features(bundle.manifest["sources"])
+    """The columns that the ranker of a bundle was trained on: by name, so that a model of last week serves after an update."""
+    return Features(bundle.manifest["sources"], only=bundle.manifest.get("ranker_facts", {}).get("features"))
 
 
 class Registry:
