@@ -78,7 +78,8 @@ def definition(recent: Recent, known: Items, item: int) -> list[float]:
     for j in spoke:
         a, b = float(known.duration_s[item]), float(known.duration_s[recent.items[j]])
         if a > 0 and b > 0:
-            close = np.exp(-0.5 * (np.log(b / a) / 0.3) ** 2)
+            far = np.floor(10 * np.log(b) + 0.5) - np.floor(10 * np.log(a) + 0.5)
+            close = np.exp(-0.5 * (far / 3) ** 2) * (abs(far) <= 12)
             near, done = near + close, done + close * (recent.signal[j] > 0)
     theirs = [j for j in spoke if known.artist[item] >= 0 and known.artist[recent.items[j]] == known.artist[item]]
     liked = sum(recent.signal[j] > 0 for j in theirs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import exp, floor, log, sqrt
 
 import numpy as np
 from numba import njit
@@ -53,8 +53,8 @@ def fill_taste(
     Alike = |shared tags| / sqrt(tags of one * of the other). tags_finished, _skipped, _here: its weighted mean over rows
     finished, skipped, finished in this session, shrunk to 0 as by 3 rows. tags_of_last: with the newest finished. era: how
     many tens of years from the mean release of what was finished, at most 3; 0 not known. own_rate: share finished, shrunk to
-    a half as by 2 rows; length_rate, artist_rate: how far above it the rows near that length (Gaussian over log
-    length, width .3, as by 3 rows) and of that artist (as by 2) are.
+    a half as by 2 rows; length_rate, artist_rate: how far above it the rows near that length (Gaussian of width .3 over log
+    length in steps of .1, up to 1.2 away, as by 3 rows) and of that artist (as by 2) are.
     """
     signal, here = said
     ptr, mine = tags
@@ -63,6 +63,7 @@ def fill_taste(
     words = np.unique(their_tags[1])
     by_word = _by_word(words, their_tags, weight)
     base, year = _habits(theirs[1], signal, weight)
+    near = _near_length(theirs[2], signal)
     for i in range(len(artist)):
         size = max(ptr[i + 1] - ptr[i], 1)
         for kind in range(4):
@@ -80,20 +81,13 @@ def fill_taste(
         out[i, 4] = 0.0
         if released[i] != NO_DAY and not np.isnan(year):
             out[i, 4] = min(abs(released[i] / 365.25 - year) / 10, 3.0)
-        near, finished, alike, done = 0.0, 0.0, 0.0, 0.0
+        alike, done = 0.0, 0.0
         for j in range(ends):
-            if signal[j] == 0:
-                continue
-            yes = 1.0 if signal[j] > 0 else 0.0
-            if length[i] > 0 and theirs[2][j] > 0:
-                far = log(theirs[2][j] / length[i]) / 0.3
-                close = exp(-0.5 * far * far)
-                near += close
-                finished += close * yes
-            if artist[i] != MISSING and theirs[0][j] == artist[i]:
+            if signal[j] != 0 and artist[i] != MISSING and theirs[0][j] == artist[i]:
                 alike += 1
-                done += yes
-        out[i, 5] = (finished + 3 * base) / (near + 3) - base
+                done += 1.0 if signal[j] > 0 else 0.0
+        step = _step(length[i])
+        out[i, 5] = (near[1, step] + 3 * base) / (near[0, step] + 3) - base if step >= 0 else 0.0
         out[i, 6] = (done + 2 * base) / (alike + 2) - base
         out[i, 7] = base
 
@@ -152,3 +146,27 @@ def _habits(released: Int32, signal: Float32, weight: NDArray[np.float64]) -> tu
         elif signal[j] < 0:
             no += 1
     return (yes + 1) / (yes + no + 2), years / told if told > 0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _step(length: float) -> int:
+    """The step of .1 that a log length is nearest to, 0 to 99; -1 not known."""
+    return min(max(floor(10 * log(float(length)) + 0.5), 0), 99) if length > 0 else -1  # NaN is not above 0
+
+
+@njit(cache=True, nogil=True)
+def _near_length(length: Float32, signal: Float32) -> NDArray[np.float64]:
+    """For every step of length the weight of the rows near it, and of those finished, (2, 100): no exponential a candidate."""
+    count, out = np.zeros((2, 100)), np.zeros((2, 100))
+    for j in range(min(len(signal), 50)):
+        step = _step(length[j])
+        if signal[j] != 0 and step >= 0:
+            count[0, step] += 1
+            if signal[j] > 0:
+                count[1, step] += 1
+    for far in range(-12, 13):
+        close = exp(-0.5 * (far / 3) ** 2)
+        for step in range(max(0, -far), min(100, 100 - far)):
+            out[0, step] += close * count[0, step + far]
+            out[1, step] += close * count[1, step + far]
+    return out
