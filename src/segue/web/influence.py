@@ -60,6 +60,8 @@ def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequen
 
 async def judged(service: Service, query: Query, told: Sequence[Told], exposure: Exposure) -> Exposure:
     """The exposure with what new arms would have done, where this request is one that is judged and they are not late."""
+    if service.reference is not None and service.reference.model_for(query.user) is not None:
+        return exposure  # shown by neither arm
     asked = service.arms.judged(query, told, exposure) if service.arms is not None else None
     if asked is None:
         return exposure
