@@ -53,7 +53,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
                 f"--host {host}: without keys the server listens on this machine only; "
                 f"put one key a line into {home_path / 'keys.txt'} to open it to others"
             )
-        listener = _bind(host, settings.port if port is None else port)
+        listener = bind(host, settings.port if port is None else port)
         home.sounds.append(Jukebox(home.catalogue.item, home_path / "jukebox").audio_of)  # of a demo town's songs only
         service = wiring.service(home, keys)
         application = web.create(service)
@@ -94,7 +94,8 @@ async def _serve(application: Any, listener: socket.socket) -> None:
     await server.serve(sockets=[listener])
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, or BadInput."""
     if not 0 <= port <= 65535:
         raise BadInput(f"--port: expected 0 to 65535, found {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -12,6 +12,7 @@ import numpy as np
 from segue import wiring
 from segue.benchmarks import _player
 from segue.benchmarks._rooms import PLAIN, in_all, joined, plain, read_world, summary, warm_logs
+from segue.cli import weeks
 from segue.cli.output import ERR, Bar, add_json, print_json, print_table
 from segue.core.errors import BadInput
 from segue.simulator import picture
@@ -39,12 +40,16 @@ def add_commands(commands: Any) -> None:
     )
     simulate.add_argument("--settle", action="store_true", help="put the world and what is learned from into an empty home")
     simulate.add_argument("--plot", type=Path, metavar="FILE.svg", help="how long sessions last, as a picture")
+    simulate.add_argument("--experiment", action="store_true", help="ten weeks: a good and a bad challenger, and a fault")
+    simulate.add_argument("--port", type=int, help="with --experiment: serve the pages here meanwhile, and until Ctrl-C")
     add_json(simulate)
     simulate.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Play, and say how long sessions were."""
+    if args.experiment:
+        return weeks.run(args)
     if args.sessions < 1 or args.learn < 1:
         raise BadInput(f"--sessions and --learn: expected at least 1, found {args.sessions} and {args.learn}")
     with Bar() as bar:

@@ -20,8 +20,8 @@ WARN, ALARM = 0.03, 0.04
 FIRST_METRIC_DAYS, OTHER_METRIC_DAYS, SEGMENT_DAYS = 450.0, 14_600.0, 14_600.0
 """Days between false alarms: 450 for the first metric, forty years for each of the eight others; together one a year."""
 SEGMENT_DROP = 0.10
-LEAST_MISSED = 50.0
-"""Events that must have been expected since the newest one before their absence is believed."""
+LEAST_MISSED = 200.0
+"""Events that must have been expected since the newest one before their absence is believed: some twenty sessions."""
 LOOKS: Final = {
     "listened_share": "what changed first, the sources and features below, the newest model, running experiments",
     "sessions": "the player and its network: do listeners reach the service?",

@@ -84,7 +84,7 @@ class City:
         early = np.flatnonzero(self.released == 0)
         self.interests = self.vectors[rng.choice(early, (n, INTERESTS))].astype(np.float64)
         leaning = rng.gamma(1.5, size=(n, INTERESTS)) * (np.arange(INTERESTS) < rng.integers(1, INTERESTS + 1, n)[:, None])
-        self._leaning = np.cumsum(leaning / leaning.sum(axis=1, keepdims=True), axis=1)
+        self.leaning = np.cumsum(leaning / leaning.sum(axis=1, keepdims=True), axis=1)
         self._bias, self._patience = rng.normal(0.35, 0.12, n), rng.integers(3, 9, n)
         self._weekday = np.clip(rng.normal(0.55, 0.2, (n, 7)), 0.02, 0.98)
         self._hour = rng.integers(6, 23, n)
@@ -153,7 +153,7 @@ class CitySessions:
     def _drawn(self, rows: NDArray[np.intp], step: int) -> NDArray[np.int64]:
         users = self.user[rows]
         luck = uniform(self.city.seed, _MOOD, users, self.day, step)
-        return np.asarray((luck[:, None] >= self.city._leaning[users][:, :-1]).sum(axis=1), np.int64)
+        return np.asarray((luck[:, None] >= self.city.leaning[users][:, :-1]).sum(axis=1), np.int64)
 
     def hear(self, rows: NDArray[np.intp], items: Int32, step: int) -> tuple[Float32, Bool]:
         """Share = sigmoid of fit to the mood, appeal and fatigue; a bad song eats patience, and enough is enough."""

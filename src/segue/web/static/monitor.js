@@ -22,7 +22,7 @@ function course(rows, width, label) {
   const path = (key) => rows.map((r, i) => (r[key] === null ? "" : `${i && rows[i - 1][key] !== null ? "L" : "M"}${x(i)} ${y(r[key])}`)).join("");
   const half = rows.length > 1 ? (x(1) - x(0)) / 2 : 8;
   return s("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label },
-    [low, high].map((tick) => [
+    [low, high].flatMap((tick) => [
       s("line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
       s("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, figure(tick)),
     ]),
