@@ -76,7 +76,7 @@ class Taste:
         seed, keys = self._city.seed, (turn.user, turn.session, turn.step)
         interest = (uniform(seed, _INTEREST, *keys)[:, None] >= self._city.leaning[turn.user][:, :-1]).sum(axis=1)
         row = turn.user * self._city.interests.shape[1] + interest
-        return self._near[row, place(uniform(seed, _NEAR, *keys), NEAR)][:, None]
+        return np.asarray(self._near[row, place(uniform(seed, _NEAR, *keys), NEAR)][:, None], np.int32)
 
     def heard(self, heard: Heard) -> None:
         """It learns nothing."""
