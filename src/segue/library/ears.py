@@ -43,7 +43,7 @@ class Identified:
 
 @dataclass(frozen=True)
 class Heard:
-    """A file as it was heard: statistics (patches, STATISTICS) float16, and the spectrogram where it was asked for."""
+    """A file as it was heard: statistics (patches + 1, STATISTICS) float16, and the spectrogram where it was asked for."""
 
     codec: str
     seconds: float

@@ -24,7 +24,7 @@ class Encoder(Protocol):
     """Turns a log-mel spectrogram into a vector; songs are compared by the cosine of their vectors.
 
     Hyperparameters go to __init__ (keyword-only), learned state ends in _. Safe to call from several threads once fitted.
-    `needs` says what fit reads of each song: "statistics", the cached (patches, STATISTICS) of patch_statistics, so that a
+    `needs` says what fit reads of each song: "statistics", the cached (patches + 1, STATISTICS) of patch_statistics, so that a
     refit decodes nothing, or "spectrogram", the (frames, BANDS) themselves.
     """
 
@@ -74,7 +74,7 @@ class StatisticsEncoder:
         return self.encode_statistics(patch_statistics(spectrogram))
 
     def encode_statistics(self, statistics: Float32) -> Float32:
-        """(dimension,) float32 of unit length for the cached (patches, STATISTICS) of a song, patches >= 1."""
+        """(dimension,) float32 of unit length for the cached (patches + 1, STATISTICS) of a song, patches >= 1."""
         raise NotImplementedError
 
 

@@ -72,7 +72,7 @@ class NetworkEncoder:
     def encode_rows(self, rows: Float32) -> Float32:
         """(dimension,) float32 of unit length for the rows of a song's patches."""
         if self.lda_ is not None:
-            return self.lda_.encode_statistics(rows)
+            return self.lda_.encode_rows(rows)
         if self.centre_ is None or self.scale_ is None:
             raise NotReady("the encoder has not learned from a library yet")
         return unit((rows.mean(axis=0) - self.centre_) * self.scale_)

@@ -22,22 +22,31 @@ class Scatter:
         self.patches = 0
         self.origin_: Float64 | None = None
 
-    def add(self, statistics: Float32) -> None:
-        """Take in the (patches, p) of one song; songs of no patches are left out."""
+    def add(self, statistics: Float32, heard: Float32 | None = None, share: float = 0.5) -> None:
+        """Take in the (patches, p) of one song; songs of no patches are left out.
+
+        With `heard`, the (p,) mean of the same patches through another channel, the song counts as if this share of its patches
+        had come that way: what the channel moves is then spread within a recording, not between recordings.
+        """
         if len(statistics) == 0:
             return
         rows = statistics.astype(np.float64)
         mean = rows.mean(axis=0)
+        rows -= mean
+        within = rows.T @ rows
+        if heard is not None:
+            moved = heard - mean
+            mean += share * moved
+            within += len(rows) * share * (1 - share) * np.outer(moved, moved)
         if self.origin_ is None:
             self.origin_ = mean.copy()
             p = len(mean)
             self._sum, self._within, self._means = np.zeros(p), np.zeros((p, p)), np.zeros((p, p))
-        rows -= mean
         shifted = mean - self.origin_
         self.songs += 1
         self.patches += len(rows)
         self._sum += len(rows) * shifted
-        self._within += rows.T @ rows
+        self._within += within
         self._means += len(rows) * np.outer(shifted, shifted)
 
     def merge(self, other: Scatter) -> None:

@@ -1,14 +1,15 @@
-"""What is kept of a spectrogram: 444 numbers for each 3 s patch, from which encoders learn and relearn."""
+"""What is kept of a spectrogram: 658 numbers for each 3 s patch, from which encoders learn and relearn."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
+from scipy import fft
 
 from segue.core.types import Float32
 from segue.sound.loudness import levelled
-from segue.sound.spectrogram import BANDS, FRAMES_A_SECOND
+from segue.sound.spectrogram import BANDS, FRAMES_A_SECOND, band_centres, compress, expand
 
 PATCH = 187
 """Frames of a patch: 3 s, as in musicnn."""
@@ -18,42 +19,97 @@ RHYTHMS = 10
 """Ranges of modulation frequency, a third of a decade at most, from RHYTHM_LOW to RHYTHM_HIGH."""
 RHYTHM_LOW, RHYTHM_HIGH = 0.5, 20.0
 """Hz: from two seconds a beat to the roughness of fast notes."""
-STATISTICS = 3 * BANDS + GROUPS * (RHYTHMS + 3)
-"""Numbers a patch: means, deviations, deviations of the differences, modulation spectrum, spectral contrast."""
-STATISTICS_VERSION = 3
+CEPSTRA = 16
+"""Cepstral coefficients whose covariances are kept: the shape of a timbre's cloud, not only its middle."""
+STATISTICS = 3 * BANDS + GROUPS * (RHYTHMS + 3) + CEPSTRA * (CEPSTRA + 1) // 2 + GROUPS * (GROUPS - 1) // 2 + GROUPS
+"""Numbers a patch: means, deviations, deviations of the differences, modulation spectrum, spectral contrast, covariances,
+correlations, skewness."""
+STATISTICS_VERSION = 4
 """Changes with every change of the numbers: what is cached under another version is computed anew."""
+CHANNELS = (4_000.0, 5_000.0, 6_000.0, 7_000.0)
+"""Hz: where narrower channels, through which the patches of a song are heard a second time in turn, let half the power pass."""
+_FAINT = np.float32(0.02)
+"""A deviation that is as good as none, in log10: a group that rests is correlated with nothing."""
 
 
 def patch_statistics(spectrogram: Float32, *, level: bool = True) -> Float32:
-    """(patches, STATISTICS) float32 of (frames, BANDS): a row for each 3 s, a rest of less than 3 s left out.
+    """(patches + 1, STATISTICS) float32 of (frames, BANDS): a row for each 3 s, a shorter rest left out; and the channel.
+
+    The last row is the mean over the same patches heard through narrower channels, one after another of CHANNELS: what of the
+    numbers a codec or a narrow recording moves, for encoders to learn not to mind. `patches_of` leaves it out.
 
     The song is levelled to loudness.TARGET first, so that its mastering does not count, unless `level` is False (for
     measurements). A song shorter than a patch is repeated until it fills one.
+    """
+    if len(spectrogram) == 0:
+        raise ValueError("a spectrogram has at least one frame; got none")
+    narrow = compress(expand(spectrogram) * _channels()[np.arange(len(spectrogram)) // PATCH % len(CHANNELS)])
+    rows = [_rows(levelled(each) if level else each) for each in (spectrogram, narrow)]
+    return np.concatenate((rows[0], rows[1].mean(axis=0, keepdims=True)))
+
+
+def patches_of(statistics: Float32) -> Float32:
+    """(patches, STATISTICS) of what patch_statistics gives: the rows of the patches."""
+    return statistics[:-1]
+
+
+def _rows(spectrogram: Float32) -> Float32:
+    """(patches, STATISTICS) of (frames, BANDS).
 
     Columns: the BANDS means over time, the BANDS standard deviations, the BANDS standard deviations of the difference between
     neighbouring frames, log10(1 + amplitude) of the modulation of each group of bands in each range of modulation frequency,
-    groups outermost; and the spectral contrast (after Jiang et al. 2002) of each group: how far its peak stands above its
-    mean, its mean above its valley, and the deviation of the former.
+    groups outermost; the spectral contrast (after Jiang et al. 2002) of each group: how far its peak stands above its mean, its
+    mean above its valley, and the deviation of the former; the covariances of CEPSTRA cepstral coefficients (the full Gaussian
+    of Mandel and Ellis 2005), as signed roots; the correlations between groups (after Seyerlehner et al. 2010); and the
+    skewness of each group's changes, which is high for struck and plucked sounds.
     """
-    frames = len(spectrogram)
-    if frames == 0:
-        raise ValueError("a spectrogram has at least one frame; got none")
-    if level:
-        spectrogram = levelled(spectrogram)
-    if frames < PATCH:
+    if len(spectrogram) < PATCH:
         spectrogram = np.resize(spectrogram, (PATCH, BANDS))
     patches = len(spectrogram) // PATCH
     cube = spectrogram[: patches * PATCH].reshape(patches, PATCH, BANDS)
-    means = cube.mean(axis=1)
     changes = np.diff(cube, axis=1)
-    grouped = cube.reshape(patches, PATCH, GROUPS, BANDS // GROUPS)
-    groups = grouped.mean(axis=3)
+    groups = cube.reshape(patches, PATCH, GROUPS, BANDS // GROUPS).mean(axis=3)
+    moving = groups - groups.mean(axis=1, keepdims=True)
+    rhythm = np.abs(np.fft.rfft(moving, axis=1)).astype(np.float32)
+    rhythm = np.log10(1 + np.einsum("pmg,mr->pgr", rhythm, _ranges())).reshape(patches, -1)
+    columns = (cube.mean(axis=1), cube.std(axis=1), changes.std(axis=1), rhythm, *_contrast(cube, groups), _covariances(cube))
+    moving /= moving.std(axis=1, keepdims=True) + _FAINT
+    return np.concatenate((*columns, _products(moving)[0], _skewness(groups)), axis=1).astype(np.float32, copy=False)
+
+
+def _contrast(cube: Float32, groups: Float32) -> tuple[Float32, Float32, Float32]:
+    """(patches, GROUPS) thrice: peak above mean, mean above valley, deviation of the former."""
+    grouped = cube.reshape(*groups.shape, BANDS // GROUPS)
     peak, valley = grouped.max(axis=3) - groups, groups - grouped.min(axis=3)
-    rhythm = np.abs(np.fft.rfft(groups - groups.mean(axis=1, keepdims=True), axis=1)).astype(np.float32)
-    rhythm = np.log10(1 + np.einsum("pmg,mr->pgr", rhythm, _ranges()))
-    contrast = (peak.mean(axis=1), valley.mean(axis=1), peak.std(axis=1))
-    columns = (means, cube.std(axis=1), changes.std(axis=1), rhythm.reshape(patches, -1), *contrast)
-    return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
+    return peak.mean(axis=1), valley.mean(axis=1), peak.std(axis=1)
+
+
+def _covariances(cube: Float32) -> Float32:
+    """(patches, CEPSTRA (CEPSTRA + 1) / 2): signed roots of variances, then covariances, of the orthonormal DCT-II of bands."""
+    cepstra = fft.dct(cube, axis=2, norm="ortho")[:, :, :CEPSTRA]
+    cepstra -= cepstra.mean(axis=1, keepdims=True)
+    both = np.concatenate(_products(cepstra)[::-1], axis=1)
+    return np.asarray(np.sign(both) * np.sqrt(np.abs(both)), np.float32)
+
+
+def _products(moving: Float32) -> tuple[Float32, Float32]:
+    """Means over time of products of columns of (patches, PATCH, k): (patches, k (k - 1) / 2) of pairs; (patches, k) of squares."""
+    products = np.matmul(moving.transpose(0, 2, 1), moving) / np.float32(PATCH)
+    k = products.shape[1]
+    above = np.triu_indices(k, 1)
+    return products[:, above[0], above[1]], products[:, np.arange(k), np.arange(k)]
+
+
+def _skewness(groups: Float32) -> Float32:
+    """(patches, GROUPS): the third moment of the change from frame to frame, over the third power of its deviation."""
+    changes = np.diff(groups, axis=1)
+    return np.asarray((changes**3).mean(axis=1) / (changes.std(axis=1) + _FAINT) ** 3, np.float32)
+
+
+@lru_cache(maxsize=1)
+def _channels() -> Float32:
+    """(channels, BANDS) the power that Butterworth low-passes of order eight let through."""
+    return np.asarray(1 / (1 + (band_centres() / np.array(CHANNELS)[:, None]) ** 16), np.float32)
 
 
 @lru_cache(maxsize=1)
