@@ -93,7 +93,7 @@ def _covariances(cube: Float32) -> Float32:
 
 
 def _products(moving: Float32) -> tuple[Float32, Float32]:
-    """Means over time of products of columns of (patches, PATCH, k): of pairs (patches, k (k - 1) / 2), squares (patches, k)."""
+    """Of (patches, PATCH, k), means over time of products: of pairs (patches, k (k - 1) / 2), of squares (patches, k)."""
     products = np.matmul(moving.transpose(0, 2, 1), moving) / np.float32(PATCH)
     k = products.shape[1]
     above = np.triu_indices(k, 1)
