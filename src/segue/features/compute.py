@@ -38,6 +38,11 @@ OWN = (
 )
 
 
+def proven(sources: Sequence[str]) -> tuple[str, ...]:
+    """The columns that the night learns from: all but TASTE, which carried nothing of its own and costs a third of a row."""
+    return tuple(name for name in Features(sources).names if name not in TASTE)
+
+
 class RemembersPlays(Protocol):
     """The part of OnlineState that features ask; the night answers the same from the history."""
 
@@ -91,6 +96,7 @@ class Features:
                 raise ValueError(f"no such features: {', '.join(sorted(set(only) - set(self.names)))}")
             self._kept = np.array([self.names.index(name) for name in only], np.intp)
             self.names = tuple(only)
+        self._tasteful = any(name in TASTE for name in self.names)
 
     def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
         """The row of every candidate, in their order. Items beyond `facts` are items of which nothing is known."""
@@ -115,16 +121,17 @@ class Features:
             (_of(facts.artist, recent.items), _of(facts.album, recent.items)),
             query.now,
         )
-        latest = recent.items[:LATEST]
-        artist, _, released, length = _song(latest, facts)
-        fill_taste(
-            out[:, 7 * m + len(OWN) :],
-            tags_of(facts, candidates.items),
-            (song[0], song[2], song[3]),
-            tags_of(facts, latest),
-            (artist, released, length),
-            (np.array(recent.signal[:LATEST]), np.array(recent.in_session[:LATEST])),
-        )
+        if self._tasteful:
+            latest = recent.items[:LATEST]
+            artist, _, released, length = _song(latest, facts)
+            fill_taste(
+                out[:, 7 * m + len(OWN) :],
+                tags_of(facts, candidates.items),
+                (song[0], song[2], song[3]),
+                tags_of(facts, latest),
+                (artist, released, length),
+                (np.array(recent.signal[:LATEST]), np.array(recent.in_session[:LATEST])),
+            )
         return out if self._kept is None else np.ascontiguousarray(out[:, self._kept])
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:

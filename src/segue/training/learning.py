@@ -16,7 +16,7 @@ from segue.core.evidence import union
 from segue.core.stages import Ranker
 from segue.core.types import MISSING, Arrays, Bool, Candidates, Float32, History, Int32, Items, Query, Sparse
 from segue.evaluation.calibration import Calibration, calibration
-from segue.features.compute import Features, Memory
+from segue.features.compute import Features, Memory, proven
 from segue.training.dataset import mapped
 from segue.training.kernels import fresh_shares
 from segue.training.measure import Answers, allowed
@@ -87,12 +87,12 @@ class Past:
         self.session, self.signal = columns["session"], columns["signal"]
         self.facts = facts
         self.popular = popular
-        self.features = Features(sources)
+        self.features = Features(sources, only=proven(sources))
 
     def with_sources(self, sources: Sequence[str]) -> Past:
         """The same past for a ranker that knows other sources."""
         other = copy.copy(self)
-        other.features = Features(sources)
+        other.features = Features(sources, only=proven(sources))
         return other
 
     def rows(self, query: Query, candidates: Candidates) -> Float32:
