@@ -18,8 +18,9 @@ from typing import IO, Self
 class Server:
     """`with Server(home) as server:` serves the home until the block ends; `server.port` is where."""
 
-    def __init__(self, home: Path, *arguments: str, wait_s: float = 300.0) -> None:
+    def __init__(self, home: Path, *arguments: str, config: Path | None = None, wait_s: float = 300.0) -> None:
         self.home, self._arguments, self._wait_s = home, arguments, wait_s
+        self._config = ["--config", str(config)] if config else []
         self.port = 0
         self._errors: IO[bytes] | None = None
         self._said = ""
@@ -39,7 +40,8 @@ class Server:
     def start(self) -> Self:
         """Start and wait until it is ready."""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the server has ended
-        command = [sys.executable, "-m", "segue", "--home", str(self.home), "serve", "--port", "0", *self._arguments]
+        command = [sys.executable, "-m", "segue", "--home", str(self.home), *self._config, "serve", "--port", "0"]
+        command += self._arguments
         self._child = subprocess.Popen(command, stderr=self._errors, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._wait_s
         while time.monotonic() < deadline:

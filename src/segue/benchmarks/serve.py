@@ -15,7 +15,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from segue import wiring
 from segue.benchmarks import _load, night
+from segue.benchmarks._serve_home import KINDS, configured, deep_enough, ranked_by
+from segue.benchmarks._serve_stages import some_users, stages_of
 from segue.benchmarks._server import Server
 from segue.core.clock import iso
 
@@ -32,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second, Poisson arrivals")
     parser.add_argument("--limit", type=int, default=10)
     parser.add_argument("--sustain", action="store_true", help="also look for the highest rate with a p99 under 50 ms")
+    parser.add_argument("--ranker", choices=KINDS, help="rank with this one, whatever the night would have chosen")
+    parser.add_argument("--trees", type=int, default=200, help="trees of boosting, with --ranker boosting")
+    parser.add_argument("--candidates", type=int, help="ask the sources for as many as make so many a request, on average")
+    parser.add_argument("--stages", action="store_true", help="also CPU milliseconds by stage, in a process apart from load")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="make the home here and leave it; an existing one is served as it is")
 
@@ -41,8 +48,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="segue-serve-") as folder:
         home = args.keep or Path(folder) / "home"
         prepare(home, args)
+        config, told = ready(home, args)
         began = time.perf_counter()
-        with Server(home) as server:
+        with Server(home, config=config) as server:
             ready_s = time.perf_counter() - began
             load(server, args, min(3.0, args.seconds), args.rate / 2, args.seed + 1)  # not counted: pages come in from disk
             result = load(server, args, args.seconds, args.rate, args.seed)
@@ -50,7 +58,23 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             if args.sustain:
                 result["sustained_rps_p99_50ms"] = sustained(server, args)
             result["rungs"] = _rungs(server.port)
-    return {"users": args.users, "items": args.items, **result}
+        if args.stages:
+            result["stages"] = stages_of(home, config, some_users(1500, args.users, args.seed), args.limit)
+    return {"users": args.users, "items": args.items, **told, **result}
+
+
+def ready(home: Path, args: argparse.Namespace) -> tuple[Path | None, dict[str, object]]:
+    """The ranker and the number of candidates that are asked for: (the configuration to serve with, what was done)."""
+    told: dict[str, object] = {}
+    with wiring.open_home(home, None, writer=False) as opened:
+        if args.ranker:
+            told["ranker"] = f"{args.ranker}, {ranked_by(opened, args.ranker, args.trees)}"
+        else:
+            told["ranker"] = opened.registry().bundle().manifest["ranker"]
+        if not args.candidates:
+            return None, told
+        per_source, told["candidates"] = deep_enough(opened, args.candidates)
+    return configured(home, per_source), told
 
 
 def prepare(home: Path, args: argparse.Namespace) -> None:
