@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[wiring.Home]:
 
 def offered(home: wiring.Home, user: int) -> dict[str, int]:
     """How often each newcomer stands in 20 slates of ten for one listener, who has just finished two songs."""
-    recommender, maker = home.recommender(), home.maker()
+    recommender, maker = wiring.recommender_of(home), wiring.maker_of(home)
     count = {"new 0": 0, "new 1": 0}
     for turn in range(20):
         query, _ = maker.make(RecommendIn(user=f"u{user}", limit=10, discovery=1.0), NOW, 1000 * user + turn + 1)
@@ -67,7 +67,7 @@ def offered(home: wiring.Home, user: int) -> dict[str, int]:
 
 
 def test_it_is_offered_to_those_who_like_its_neighbours_and_not_to_others(home: wiring.Home) -> None:
-    model, maker = home.model(), home.maker()
+    model, maker = wiring.model_of(home), wiring.maker_of(home)
     sound = next(source for source in model.sources if source.name == "sound")
     for user in range(20):
         query, _ = maker.make(RecommendIn(user=f"u{user}"), NOW, user + 1)
@@ -88,7 +88,7 @@ def test_it_reaches_their_slates(home: wiring.Home) -> None:
 
 
 def test_the_reason_names_the_song_that_it_sounds_like(home: wiring.Home) -> None:
-    recommender, maker = home.recommender(), home.maker()
+    recommender, maker = wiring.recommender_of(home), wiring.maker_of(home)
     query, _ = maker.make(RecommendIn(user="nobody", limit=20, seeds=SeedsIn(items=["new 0"])), NOW, 5)
     slate = recommender.recommend(query).slate
     recommender.close()
@@ -111,8 +111,8 @@ def test_a_listener_of_one_song_gets_its_neighbours(home: wiring.Home, tmp_path:
     ingest.submit(
         [EventIn(user="first time", item="s4", action="completed", at=NOW, played_s=200.0, duration_s=200.0)]
     ).result()
-    query, _ = home.maker().make(RecommendIn(user="first time", limit=10), NOW + 1000, 9)
-    recommender = home.recommender()
+    query, _ = wiring.maker_of(home).make(RecommendIn(user="first time", limit=10), NOW + 1000, 9)
+    recommender = wiring.recommender_of(home)
     names = home.catalogue.items.all(recommender.recommend(query).slate.items)
     recommender.close()
     assert sum(name == "new 0" or int(name.removeprefix("s")) % 2 == 0 for name in names if name != "new 1") >= 7

@@ -34,7 +34,7 @@ def home(town: Town, tmp_path_factory: pytest.TempPathFactory) -> wiring.Home:
 
 
 def test_following_every_finish_and_skip_beats_a_slate_made_before_the_first_song(town: Town, home: wiring.Home) -> None:
-    recommender, maker, ingest = home.recommender(), home.maker(), home.ingest()
+    recommender, maker, ingest = wiring.recommender_of(home), wiring.maker_of(home), home.ingest()
     number = {item.id: place for place, item in enumerate(town.items)}
     durations = [item.duration_s or 200.0 for item in town.items]
     now = town.until_ms

@@ -91,7 +91,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enough: Size = 1_000_000  # a window with fewer events widens until it has so many, or all
     holdout: Length = "2d"
     test_users: Count = 4000
-    sources: list[str] = []  # what is trained, of wiring.SOURCES; none named = all that apply
+    sources: list[str] = []  # what is trained, of wiring.tables.SOURCES; none named = all that apply
     embedding_size: Count = 64
     epochs: Count = 8
     top_k: Count = 100

@@ -90,3 +90,10 @@ def test_every_module_opens_with_a_sentence(path: Path) -> None:
 def test_only_wiring_cli_and_benchmarks_know_the_simulator() -> None:
     knows = {room_of(p) for p in files() if any(name.startswith("segue.simulator") for name in imports(p))}
     assert knows <= {"simulator", "cli", "benchmarks"}
+
+
+def test_wiring_knows_no_caller_and_each_of_its_files_stays_small() -> None:
+    for path in (SRC / "wiring").glob("*.py"):
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("segue.")}
+        assert not ours & {"simulator", "benchmarks", "cli"}, path
+        assert path.read_text().count("\n") < 300, f"{path}: what builds another room is another file"

@@ -172,7 +172,7 @@ def test_what_ships_is_promoted_and_what_is_rolled_back_is_not(quick: Path) -> N
                 else registry.put({n: dict(a) for n, a in champion.arrays.items()}, {**champion.manifest, "worse": True})
             )
             plan = {**PLAN, "name": name, "layer": name, "new": {"model": version}, "ramp": STEPS[2:3]}
-            book.start(opened.resolved(read_plan(plan)), now)
+            book.start(wiring.resolved(opened, read_plan(plan)), now)
             assert version in book.versions()
             assert book.moved(name, Move(kind, "a test says so"), now)  # and the process died before it could promote
         assert book.versions() == {better}

@@ -69,8 +69,8 @@ class HomePolicy:
         self._items, self._users = items, users
         self._number = np.full(int(items.max()) + 1, MISSING, np.int32)
         self._number[items] = np.arange(len(items), dtype=np.int32)
-        self._ingest, self._maker = home.ingest(), home.maker()
-        self._recommender: Recommender = home.recommender()
+        self._ingest, self._maker = home.ingest(), wiring.maker_of(home)
+        self._recommender: Recommender = wiring.recommender_of(home)
 
     def slate(self, turn: Turn, size: int) -> Int32:
         """One request each."""

@@ -225,7 +225,7 @@ def town(args: argparse.Namespace, bar: Bar) -> dict[str, object]:
 
 def _town_asked(home: wiring.Home, made: Town, people: Sequence[int]) -> list[Asked]:
     """Ranked candidates of each listener at the moment the history ends."""
-    recommender, maker = home.recommender(), home.maker()
+    recommender, maker = wiring.recommender_of(home), wiring.maker_of(home)
     out = []
     for person in people:
         name = made.users[person].id

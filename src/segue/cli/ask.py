@@ -56,8 +56,8 @@ def recommend(args: argparse.Namespace) -> int:
         raise BadInput(str(error)) from None
     with wiring.open_home(args.home, args.config, writer=False) as home:
         now = time.time_ns() // 1_000_000
-        recommender = home.recommender()
-        query, warnings = home.maker().make(wanted, now, now << 20)
+        recommender = wiring.recommender_of(home)
+        query, warnings = wiring.maker_of(home).make(wanted, now, now << 20)
         if query.user == MISSING:
             warnings.insert(0, f"{args.user!r} is not known here: this is what a newcomer hears")
         slate = recommender.recommend(query).slate
@@ -96,7 +96,7 @@ def similar(args: argparse.Namespace) -> int:
             near = [home.catalogue.items.name(int(i)) for i in home.catalogue.search(args.item, 3)]
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise NotFound(f"no item {args.item!r} in {args.home}{hint}")
-        found = neighbours.similar(home.model(), args.by, dense, args.limit)
+        found = neighbours.similar(wiring.model_of(home), args.by, dense, args.limit)
         if args.by == "sound" and not len(found):
             why = f"{args.item!r} has no sound vector" if len(home.vectors) else "no song has a sound vector yet"
             raise NotFound(f"{why}: `segue scan FOLDER` makes them from audio files; or try --by listeners")

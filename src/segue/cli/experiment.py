@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             print_json(found) if args.json else _report(found)
             return 0
         if args.verb == "start":
-            one = book.start(home.resolved(_read(args.plan)), now)
+            one = book.start(wiring.resolved(home, _read(args.plan)), now)
         else:
             one = book.stop(args.name, args.why, now) if args.verb == "stop" else book.resume(args.name, args.why, now)
         print_json(report.summary(one)) if args.json else OUT.print(f"{one.plan.name}: {report.verdict(one)}", markup=False)

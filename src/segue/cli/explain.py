@@ -37,9 +37,9 @@ def explain(args: argparse.Namespace) -> int:
     if (args.request is None) == (args.user is None) or (args.request is None and args.item is None):
         raise BadInput("expected USER and ITEM, or --request ID")
     with wiring.open_home(args.home, args.config, writer=False) as home:
-        recommender = home.recommender()
+        recommender = wiring.recommender_of(home)
         try:
-            answers = home.explain(recommender)
+            answers = wiring.explain_of(home, recommender)
             found = answers.request(args.request) if args.request is not None else _song(home, answers, args)
         finally:
             recommender.close()
@@ -63,7 +63,7 @@ def _song(home: wiring.Home, answers: Any, args: argparse.Namespace) -> Row:
     except msgspec.ValidationError as error:
         raise BadInput(str(error)) from None
     now = time.time_ns() // 1_000_000
-    query, warnings = home.maker().make(wanted, now, now << 20)
+    query, warnings = wiring.maker_of(home).make(wanted, now, now << 20)
     if query.user == MISSING:
         warnings.insert(0, f"{args.user!r} is not known here: this is how the song fares for a newcomer")
     return {"user": args.user, "warnings": warnings, **answers.song(query, item)}

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise BadInput(f"--as-of: expected a time such as 2026-03-01T12:00:00Z: {error}", "as_of") from None
     with wiring.open_home(args.home, args.config, writer=False) as home:
-        found = home.monitor().status(now, judge=True)
+        found = wiring.monitor_of(home).status(now, judge=True)
     print_json(found) if args.json else _show(found)
     return 0
 

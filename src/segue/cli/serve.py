@@ -152,10 +152,10 @@ def _refresh(home: wiring.Home, service: Any) -> None:
     home.vectors.refresh()
     version = home.registry().version()
     if version != service.recommender.model.versions.get("bundle") and version is not None:
-        model = home.model()
+        model = wiring.model_of(home)
         wiring.warm(home, service.recommender, model)
         service.recommender.swap(model)
-        service.maker.learn(home.discovery())
+        service.maker.learn(wiring.discovery_of(home))
         service.counters.count("swaps", "bundle")
         ERR.print(f"now serving model {version}", highlight=False, markup=False)
     service.arms.refresh(version)
