@@ -41,7 +41,7 @@ def ranked_by(home: wiring.Home, name: str, trees: int) -> str:
     if bundle.manifest.get("made_for_benchmark") == told:
         return told
     features = Features(bundle.manifest["sources"], only=proven(bundle.manifest["sources"]))
-    rng, recommender, rows, logits = np.random.default_rng(0), home.recommender(), [], []
+    rng, recommender, rows, logits = np.random.default_rng(0), wiring.recommender_of(home), [], []
     for query in queries(home, TAUGHT, 0):
         pool = recommender.trace(query).candidates
         rows.append(features.rows(query, pool, home.facts(), remember(home.state, query, pool.items)))
@@ -62,7 +62,7 @@ def ranked_by(home: wiring.Home, name: str, trees: int) -> str:
 
 def queries(home: wiring.Home, n: int, seed: int) -> list[Query]:
     """What n random listeners ask at the end of the world."""
-    maker, names = home.maker(), home.catalogue.users
+    maker, names = wiring.maker_of(home), home.catalogue.users
     some = np.random.default_rng([seed, 7]).integers(0, len(names), n).astype(np.int32)
     asked = [RecommendIn(user=name, discovery=0.5) for name in names.all(some)]
     return [maker.make(one, night.END, place + 1)[0] for place, one in enumerate(asked)]
@@ -70,7 +70,7 @@ def queries(home: wiring.Home, n: int, seed: int) -> list[Query]:
 
 def deep_enough(home: wiring.Home, candidates: int) -> tuple[int, dict[str, object]]:
     """(songs to ask each source for, so that a request has `candidates` on average; what requests then have)."""
-    recommender, asked, tried = home.recommender(), queries(home, TRIED, 1), 60
+    recommender, asked, tried = wiring.recommender_of(home), queries(home, TRIED, 1), 60
     try:
         while True:
             recommender.per_source = tried

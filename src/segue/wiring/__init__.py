@@ -7,7 +7,7 @@ from segue.wiring.models import model_of
 from segue.wiring.monitoring import JUDGED, LATEST, monitor_of, quality
 from segue.wiring.radio import discovery_of, explain_of, maker_of, recommender_of, warm
 from segue.wiring.server import service
-from segue.wiring.tables import ENCODERS, SOURCES, given_what_it_takes, named
+from segue.wiring.tables import ENCODERS, RANKERS, SOURCES, given_what_it_takes, named
 from segue.wiring.training import night, questions, recipe_of, rehearse
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "JUDGED",
     "LATEST",
     "NETWORKS",
+    "RANKERS",
     "SOURCES",
     "Home",
     "discovery_of",
