@@ -18,7 +18,7 @@ MAY: dict[str, set[str]] = {
     "serving": {"core", "features", "experiments"},
     "web": {"core", "events", "serving", "experiments", "monitoring", "privacy"},
 }
-EVERYTHING = {"wiring", "cli", "benchmarks", "config", "__init__", "__main__"}
+EVERYTHING = {"wiring", "cli", "benchmarks", "arena", "config", "__init__", "__main__"}
 DRIVERS = {
     "sqlite3": {"storage"}, "pyarrow": {"storage", "events", "benchmarks", "cli"}, "starlette": {"web", "cli"},
     "uvicorn": {"cli", "web", "benchmarks"}, "rich": {"cli"}, "psycopg": {"storage"}, "valkey": {"storage"},
@@ -87,9 +87,9 @@ def test_every_module_opens_with_a_sentence(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} does not say what it is"
 
 
-def test_only_wiring_cli_and_benchmarks_know_the_simulator() -> None:
+def test_only_the_arena_the_command_line_and_benchmarks_know_the_simulator() -> None:
     knows = {room_of(p) for p in files() if any(name.startswith("segue.simulator") for name in imports(p))}
-    assert knows <= {"simulator", "cli", "benchmarks"}
+    assert knows <= {"simulator", "arena", "cli", "benchmarks"}
 
 
 def test_wiring_knows_no_caller_and_each_of_its_files_stays_small() -> None:
@@ -97,3 +97,15 @@ def test_wiring_knows_no_caller_and_each_of_its_files_stays_small() -> None:
         ours = {name.split(".")[1] for name in imports(path) if name.startswith("segue.")}
         assert not ours & {"simulator", "benchmarks", "cli"}, path
         assert path.read_text().count("\n") < 300, f"{path}: what builds another room is another file"
+
+
+def test_no_ring_of_rooms() -> None:
+    """An order of the rooms exists in which each imports only what comes before it."""
+    needs: dict[str, set[str]] = {}
+    for path in files():
+        room = room_of(path)
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("segue.")}
+        needs.setdefault(room, set()).update(ours - {room, "__version__"})
+    while free := {room for room, of in needs.items() if not of & needs.keys()}:
+        needs = {room: of for room, of in needs.items() if room not in free}
+    assert not needs, f"rooms that import each other: {needs}"

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segue.cli.output import Bar
 from segue.core.errors import BadInput
 from segue.core.types import Int32, Int64
 from segue.evaluation.intervals import bootstrap
 from segue.reranking.bandits import EpsilonGreedy, LinUcb, Thompson, top
+from segue.training.report import Progress
 
 Float64 = NDArray[np.float64]
 SLOTS, SEEN = 12, 3
@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             f"--policies: expected some of {', '.join(POLICIES)}, sizes at least 1; found {unknown or 'a size below 1'}"
         )
     world = World.made(args)
-    with Bar() as bar:
-        games = {name: _play(name, world, args, bar) for name in dict.fromkeys(("random", *chosen))}
+    games = {name: _play(name, world, args, args.progress) for name in dict.fromkeys(("random", *chosen))}
     best = _ideal(world, args)
     rng = np.random.default_rng(args.seed)
     rows = [_row(name, taken, games["random"], best, rng) for name, taken in games.items()]
@@ -235,7 +234,7 @@ POLICIES: dict[str, Callable[[World], Policy]] = {
 """Those of the paper (linucb in the place of its linear Thompson sampling), with its settings."""
 
 
-def _play(name: str, world: World, args: argparse.Namespace, bar: Bar) -> Float64:
+def _play(name: str, world: World, args: argparse.Namespace, bar: Progress) -> Float64:
     """Songs taken in each round, (rounds,)."""
     bar.phase(name)
     policy, taken_in = POLICIES[name](world), np.zeros(args.rounds)

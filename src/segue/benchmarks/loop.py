@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 
 from segue import config, wiring
-from segue.benchmarks import _player, _rooms
-from segue.cli.output import Bar
+from segue.arena import games, policies
 from segue.core.errors import BadInput
 from segue.simulator.botify import Botify, BotifySessions, Shape
 from segue.simulator.playing import Game, Plays, play
@@ -58,21 +57,22 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if min(args.learn, args.sessions) < 1 or args.rounds < 0:
         raise BadInput("--learn, --sessions: expected at least 1, --rounds at least 0")
     shape = replace(Shape(), genres=args.genres, parts=tuple(args.parts))
-    with tempfile.TemporaryDirectory(dir=args.work) as folder, Bar() as bar:
+    bar: Progress = args.progress
+    with tempfile.TemporaryDirectory(dir=args.work) as folder:
         bar.phase("a world, and what is learned from")
-        world = _rooms.read_world(args.data, args.songs, args.listeners, args.seed, shape)
-        logs = _rooms.warm_logs(world, args.learn)
+        world = games.read_world(args.data, args.songs, args.listeners, args.seed, shape)
+        logs = games.warm_logs(world, args.learn)
         loop = Loop(world, Path(folder), logs, bar)
-        games = [loop.test(args.sessions, name) for name in _rooms.PLAIN]
-        plain_best = max(games, key=lambda game: float(game.time.mean()))
+        others = [loop.test(args.sessions, name) for name in games.PLAIN]
+        plain_best = max(others, key=lambda game: float(game.time.mean()))
         ours = loop.rounds(args)
     rng = np.random.default_rng(args.seed)
     return {
         "world": {"seed": args.seed, "songs": world.n_items, "listeners": world.n_users, **msgspec.to_builtins(shape)},
         "learned_from": {"sessions": args.learn, "plays": len(logs)},
         "best_plain": plain_best.policy,
-        "policies": _rooms.summary([plain_best, *(g for g in games if g is not plain_best), *ours], rng),
-        "gain": msgspec.to_builtins(_rooms.gain(ours[0], plain_best, rng)),
+        "policies": games.summary([plain_best, *(g for g in others if g is not plain_best), *ours], rng),
+        "gain": msgspec.to_builtins(games.gain(ours[0], plain_best, rng)),
     }
 
 
@@ -85,8 +85,8 @@ class Loop:
         self.folder.mkdir()
         bar.phase("the log, into a home")
         with self.home(SETTINGS) as home:
-            self.items, self.users = _player.settle(home, world.artist, world.n_users)
-            home.log.append(_player.rows_of(logs, self.items, self.users))
+            self.items, self.users = policies.settle(home, world.artist, world.n_users)
+            home.log.append(policies.rows_of(logs, self.items, self.users))
             home.catch_up()
 
     def home(self, settings: config.Settings, folder: Path | None = None) -> wiring.Home:
@@ -101,7 +101,7 @@ class Loop:
     def test(self, n: int, name: str) -> Game:
         """A plain policy on the sessions of the test."""
         self.bar.phase(name)
-        return play(self._sessions(n, TEST), _rooms.plain(name, self.world, self.logs), progress=self.bar.advance)
+        return play(self._sessions(n, TEST), games.plain(name, self.world, self.logs), progress=self.bar.advance)
 
     def segue(self, n: int, name: str, radio: Mapping[str, object], slate: int = 1) -> Game:
         """The recommender on the sessions of the test, in a copy of the home: no game may teach the next one."""
@@ -121,7 +121,7 @@ class Loop:
         self.bar.phase(name)
         settings = msgspec.structs.replace(SETTINGS, radio=msgspec.structs.replace(SETTINGS.radio, **radio))
         with self.home(settings, folder) as home:
-            policy = _player.HomePolicy(home, self.items, self.users, name=name)
+            policy = policies.HomePolicy(home, self.items, self.users, name=name)
             game = play(sessions, policy, slate=slate, progress=self.bar.advance)
             policy.close()
         return game
@@ -129,16 +129,16 @@ class Loop:
     def rounds(self, args: argparse.Namespace) -> list[Game]:
         """Without exploration first; then its ablations; then after each round of exploration and another night."""
         self.train()
-        games = [self.segue(args.sessions, "segue", {})]
+        played = [self.segue(args.sessions, "segue", {})]
         if args.ablate:
-            games += [self.segue(args.sessions, name, radio) for name, radio in ABLATIONS.items()]
-            games.append(self.segue(args.sessions, FROZEN, {}, slate=100))
-            games.append(self.segue(args.sessions, "segue, usual sources only", USUAL))
+            played += [self.segue(args.sessions, name, radio) for name, radio in ABLATIONS.items()]
+            played.append(self.segue(args.sessions, FROZEN, {}, slate=100))
+            played.append(self.segue(args.sessions, "segue, usual sources only", USUAL))
         for number in range(1, args.rounds + 1):
             self.explore(args.round_sessions, number)
             self.train()
-            games.append(self.segue(args.sessions, f"segue, after {number} rounds of its own", {}))
-        return games
+            played.append(self.segue(args.sessions, f"segue, after {number} rounds of its own", {}))
+        return played
 
     def _sessions(self, n: int, first: int) -> BotifySessions:
         """n sessions of different listeners, in an order of their own, as far as there are listeners."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from segue import config, wiring
 from segue.benchmarks import _topn
 from segue.benchmarks._topn_models import REGS, Learner, weights_of
-from segue.cli.output import Bar
 from segue.core.errors import BadInput
 from segue.core.hashing import hash64
 from segue.core.types import Candidates, Float32, Int32, Items, Query, Recent
@@ -27,6 +26,7 @@ from segue.evaluation.ranking import per_list
 from segue.reranking.radio import Radio
 from segue.serving.query import RecommendIn
 from segue.simulator.town import Town
+from segue.training.report import Progress
 
 PLAIN = "plain"
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -71,12 +71,11 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.listeners < 0 or args.asked < 1:
         raise BadInput("--listeners: expected at least 0, --asked at least 1")
     out: dict[str, object] = {}
-    with Bar() as bar:
-        if args.train:
-            bar.phase("a split of pairs")
-            out["pairs"] = pairs(args)
-        if args.listeners:
-            out["town"] = town(args, bar)
+    if args.train:
+        args.progress.phase("a split of pairs")
+        out["pairs"] = pairs(args)
+    if args.listeners:
+        out["town"] = town(args, args.progress)
     return out
 
 
@@ -206,7 +205,7 @@ def _row(name: str, found: Mapping[str, Mapping[str, Float64]], extra: Mapping[s
     return {**row, **extra}
 
 
-def town(args: argparse.Namespace, bar: Bar) -> dict[str, object]:
+def town(args: argparse.Namespace, bar: Progress) -> dict[str, object]:
     """The whole radio in a town that no model knows; relevance is how many songs' worth of a slate its listener hears."""
     songs = max(args.listeners * 5 // 3, 60)
     bar.phase("a town")

@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from segue.cli.output import OUT, add_json, print_json
+from segue.cli.output import OUT, Bar, add_json, print_json
 
 BENCHMARKS: dict[str, str] = {
     "next": "segue.benchmarks.next_item",
@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     module.add_arguments(own)
     add_json(own)
     given = own.parse_args(args.rest)
-    result: dict[str, object] = module.run(given)
+    with Bar() as bar:
+        given.progress = bar  # benchmarks know no terminal
+        result: dict[str, object] = module.run(given)
     if given.json:
         print_json(result)
         return 0

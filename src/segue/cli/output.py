@@ -67,8 +67,6 @@ class Bar:
         self._started, self._name = time.monotonic(), ""
 
     def __enter__(self) -> Bar:
-        if self._live:
-            self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -81,6 +79,7 @@ class Bar:
         self._end()
         self._name, self._started = name, time.monotonic()
         if self._live:
+            self._progress.start()  # nothing is drawn before: who tells no phase writes as he likes
             self._task = self._progress.add_task(name, total=None, note="")
 
     def advance(self, done: int, total: int) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from segue import wiring
-from segue.benchmarks import _player
-from segue.benchmarks._rooms import PLAIN, in_all, joined, plain, read_world, summary, warm_logs
+from segue.arena import policies
+from segue.arena.games import PLAIN, in_all, joined, plain, read_world, summary, warm_logs
 from segue.cli import weeks
 from segue.cli.output import ERR, Bar, add_json, print_json, print_table
 from segue.core.errors import BadInput
@@ -130,8 +130,8 @@ def _settle(args: argparse.Namespace, world: Botify, logs: Any) -> int:
     with wiring.open_home(args.home, args.config, writer=True) as home:
         if home.log.last:
             raise BadInput(f"--settle: expected an empty home, found {home.log.last:,} events in {args.home}")
-        items, users = _player.settle(home, world.artist, world.n_users)
-        home.log.append(_player.rows_of(logs, items, users))
+        items, users = policies.settle(home, world.artist, world.n_users)
+        home.log.append(policies.rows_of(logs, items, users))
         home.catch_up()
     ERR.print(f"{len(logs):,} plays are in {args.home}: `segue --home {args.home} train` learns from them", highlight=False)
     return 0
@@ -143,7 +143,7 @@ def _game(args: argparse.Namespace, world: Botify, logs: Any, name: str, bar: Ba
     users = np.arange(args.sessions) % world.n_users
     sessions = world.sessions(users, 1_000_000 + np.arange(args.sessions) // world.n_users, now)
     if "://" in name:
-        server = _player.HttpPolicy(name)
+        server = policies.HttpPolicy(name)
         game = play(sessions, server, progress=bar.advance)
         server.close()
         return game
@@ -154,7 +154,7 @@ def _game(args: argparse.Namespace, world: Botify, logs: Any, name: str, bar: Ba
         items = home.catalogue.items.find(numbers[: world.n_items])
         if (items < 0).any():
             raise BadInput(f"--policy segue: {args.home} does not hold this world; `segue simulate --settle` puts it there")
-        policy = _player.HomePolicy(home, items, home.catalogue.users.find(numbers[: world.n_users]))
+        policy = policies.HomePolicy(home, items, home.catalogue.users.find(numbers[: world.n_users]))
         game = play(sessions, policy, progress=bar.advance)
         policy.close()
         return game

@@ -10,7 +10,7 @@ from dataclasses import replace
 import uvicorn
 
 from segue import wiring
-from segue.benchmarks._weeks import DAYS, FAULT, Weeks
+from segue.arena.weeks import DAYS, FAULT, Weeks
 from segue.cli.output import ERR, OUT, Bar, print_json, print_table
 from segue.cli.serve import bind
 from segue.core.errors import BadInput

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue import wiring
-from segue.benchmarks import _player
+from segue.arena import policies
 from segue.core.actions import Action
 from segue.core.hashing import hash64, hash128
 from segue.core.types import MISSING, Events, Exposure, Int32, Slate, empty_events
@@ -128,7 +128,7 @@ class Weeks:
         """All the days; what moved and what was raised."""
         seed = self.city.seed
         policy = Mixed(Taste(self.city), Random(self.city.n_items, seed=seed), seed)
-        self.items, self.users = _player.settle(self.home, self.city.artist, self.city.n_users)
+        self.items, self.users = policies.settle(self.home, self.city.artist, self.city.n_users)
         raised = []
         for day in range(self.city.days):
             for name, start in STARTS.items():
@@ -176,7 +176,7 @@ class Weeks:
 
     def _events(self, sessions: CitySessions, game: Game) -> Events:
         """Plays as events; every song was recommended, and the request is the session's."""
-        events = _player.rows_of(game.plays, self.items, self.users)
+        events = policies.rows_of(game.plays, self.items, self.users)
         events["request"] = events["session"]
         events["at"] = np.maximum(events["at"], sessions.at[game.plays.row])
         return events

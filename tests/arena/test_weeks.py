@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from segue import wiring
-from segue.benchmarks import _weeks
-from segue.benchmarks._weeks import GOOD, WORTH, Weeks, plan
+from segue.arena import weeks
+from segue.arena.weeks import GOOD, WORTH, Weeks, plan
 from segue.cli import main
 from segue.core.types import empty_events
 from segue.experiments.plan import read_plan
@@ -17,8 +17,8 @@ from segue.simulator.city import City
 
 
 def test_days_of_an_experiment_and_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_weeks, "STARTS", {GOOD: 1})
-    monkeypatch.setattr(_weeks, "FAULT", (5, 6))
+    monkeypatch.setattr(weeks, "STARTS", {GOOD: 1})
+    monkeypatch.setattr(weeks, "FAULT", (5, 6))
     with wiring.open_home(tmp_path / "home", None, writer=True) as home:
         service = wiring.service(home, frozenset())
         assert service.arms is not None
