@@ -18,7 +18,7 @@ from segue.ranking.logistic import Logistic
 from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.online_state.arrays import ArrayState
 from segue.training.dataset import build_history, park, split_by_time
-from segue.training.exam import good_enough
+from segue.training.exam import beaten_by, good_enough
 from segue.training.learning import AHEAD, Past, Popular, examples, learnable
 from segue.training.measure import ask
 from segue.training.nightly import Recipe, Settings, features_of, ranker_of, run_night
@@ -194,7 +194,7 @@ def night(folder: Path, learned: type | list[type] | None, **settings: int):  # 
         Counts(),  # type: ignore[arg-type]
         FolderArtifacts(folder),
         Recipe({"loved": Loved, "ring": Ring}, First, learned),
-        Settings(k=5, **settings),  # type: ignore[arg-type]
+        Settings(k=5, **{"seed": 1, **settings}),  # type: ignore[arg-type] # level with `ring` is not enough: a draw with a lead
         now=T0 + DAYS * DAY_MS,
     )
 
@@ -231,7 +231,8 @@ class Backwards(Logistic):
 def test_one_that_does_not_stays_out_and_the_report_says_why(tmp_path: Path) -> None:
     report = night(tmp_path, Backwards)
     assert report.ranker == "first"
-    assert "backwards is worse than ring alone" in report.ranker_reason or "worse than loved alone" in report.ranker_reason
+    assert "backwards does not beat loved alone" in report.ranker_reason
+    assert "first serves all the same, though ring alone is ahead of it" in report.ranker_reason
     assert "ranker.backwards" not in Registry(FolderArtifacts(tmp_path)).bundle().arrays
 
 
@@ -240,7 +241,7 @@ def test_of_several_rankers_the_best_that_proves_itself_serves(tmp_path: Path) -
     report = night(tmp_path, [Backwards, Logistic])
     assert report.ranker == "logistic"
     assert report.ranker_reason.startswith("logistic: ")
-    assert "backwards is" in report.ranker_reason
+    assert "backwards does not beat loved alone" in report.ranker_reason
     assert {"radio by backwards", "radio by first"} <= {figure.model for figure in report.figures}
     facts = Registry(FolderArtifacts(tmp_path)).bundle().manifest["ranker_facts"]
     assert facts["calibration"] == facts["logistic"]["calibration"]
@@ -259,9 +260,15 @@ def test_a_source_that_is_best_at_one_thing_does_not_beat_a_radio_that_is_good_a
     assert good_enough(both | {"a": worth(0.3, 0.2), "b": worth(0.1, 0.5)}, ("new", "old"), ["a", "b"], 5)[0]
     beaten, why = good_enough(both | {"a": worth(0.3, 0.5)}, ("new", "old"), ["a"], 5)
     assert not beaten
-    assert "new is worse than a alone, beyond noise" in why
+    assert why.startswith("old: new does not beat a alone (-")
+    assert "beyond noise" in why
+    level, why = good_enough(both | {"a": both["radio by new"]}, ("new", "old"), ["a"], 5)
+    assert not level, "level is not better"
+    assert "within noise" in why
     worse = both | {"radio by new": worth(0.25, 0.39), "a": worth(0.1, 0.1)}
     assert good_enough(worse, ("new", "old"), ["a"], 5)[1].startswith("old: new is not better than it")
+    assert beaten_by(both | {"a": worth(0.3, 0.5), "b": worth(0.2, 0.1)}, "old", ["a", "b"], 5) == "a"
+    assert beaten_by(worse, "old", ["a"], 5) == ""
 
 
 def test_too_few_examples(tmp_path: Path) -> None:

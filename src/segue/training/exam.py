@@ -116,9 +116,9 @@ def judge_radio(night: Night, exam: Exam, answers: Mapping[str, Answers], ranker
 def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judged: dict[str, Judged], past: Past) -> Choice:
     """Fit the learned rankers, if there are any, and let the best of the good enough take over, on users it has not seen.
 
-    Good enough: better than the plain ranker in the mean of the relative gains over the deciding metrics, and no single
-    source beats it, which is to be better in that mean, and on one of the metrics beyond noise. (One source may be best at
-    the days and another at the next song: the radio needs both.) The figures of all are added to `judged` in any case.
+    Good enough: better than the plain ranker and than every single source in the mean of the relative gains over the
+    deciding metrics. (One source may be best at the days and another at the next song: the radio needs both.) The figures of
+    all are added to `judged` in any case, and where a single source is ahead of the plain ranker too, the reason says so.
     """
     plain: Ranker = night.recipe.ranker()
     learners = [factory() for factory in night.recipe.learners]
@@ -149,6 +149,9 @@ def choose_ranker(night: Night, exam: Exam, answers: Mapping[str, Answers], judg
         gained = gain(values[f"radio by {ranker.name}"], values[f"radio by {plain.name}"], night.settings.k)
         if good and gained > reached:
             best, reached = ranker, gained
+    if best is None:
+        ahead = beaten_by({name: one.values for name, one in judged.items()}, plain.name, list(answers), night.settings.k)
+        reasons += [f"{plain.name} serves all the same, though {ahead} alone is ahead of it"] if ahead else []
     fitted: dict[str, Ranker] = {ranker.name: ranker for ranker in learners}
     chosen = _chosen(best or plain, best, reasons, facts | got.describe() | {"features": list(past.features.names)})
     return replace(chosen, fitted=fitted)
@@ -232,14 +235,23 @@ def good_enough(values: Mapping[str, Values], rankers: tuple[str, str], sources:
         said = f"{metric} {mean(ours[metric]):.4f}, {plain} {mean(theirs[metric]):.4f}"
         parts.append(f"{said}, {best} alone {mean(values[best][metric]):.4f}")
     told = "; ".join(parts)
-    for name in alone:
-        if gain(ours, values[name], k) < 0 and any(
-            paired(ours[metric], values[name][metric], np.random.default_rng(0)).high < 0 for metric in deciding(k)
-        ):
-            return False, f"{plain}: {learned} is worse than {name} alone, beyond noise ({told})"
+    if alone:
+        rival = min(alone, key=lambda name: (gain(ours, values[name], k), name))
+        ahead = gain(ours, values[rival], k)
+        if ahead <= 0:
+            sure = any(paired(ours[metric], values[rival][metric], np.random.default_rng(0)).high < 0 for metric in deciding(k))
+            noise = "beyond noise" if sure else "within noise"
+            return False, f"{plain}: {learned} does not beat {rival} alone ({ahead:+.1%}, {noise}; {told})"
     if gain(ours, theirs, k) <= 0:
         return False, f"{plain}: {learned} is not better than it ({told})"
     return True, f"{learned}: {told}"
+
+
+def beaten_by(values: Mapping[str, Values], ranker: str, sources: list[str], k: int) -> str:
+    """The single source that is furthest ahead of a ranker in the mean of the relative gains, "" none."""
+    gains = {name: gain(values[f"radio by {ranker}"], values[name], k) for name in sources if name in values}
+    worst = min(gains, key=lambda name: (gains[name], name), default="")
+    return worst if worst and gains[worst] < 0 else ""
 
 
 def gain(ours: Values, theirs: Values, k: int) -> float:
