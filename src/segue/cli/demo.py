@@ -9,7 +9,6 @@ from typing import Any
 
 from segue import wiring
 from segue.cli import serve
-from segue.cli.listening import hear, with_sound
 from segue.cli.output import ERR, Bar
 from segue.core.clock import DAY_MS
 from segue.core.errors import BadInput
@@ -53,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
 def settle(home: wiring.Home, args: argparse.Namespace, bar: Bar) -> None:
     """Generate the town and let it listen until this hour."""
+    from segue.cli.listening import hear, with_sound  # brings all of scipy.signal: other commands must not wait for it
+
     bar.phase(f"a town of {args.songs:,} songs and {args.listeners:,} listeners")
     hour = time.time_ns() // 3_600_000_000_000 * 3_600_000
     sizes = {"songs": args.songs, "artists": max(args.songs // 5, 12), "listeners": args.listeners, "days": args.days}

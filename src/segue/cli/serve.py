@@ -23,7 +23,6 @@ import uvloop
 from segue import wiring
 from segue.cli.output import ERR
 from segue.core.errors import BadInput
-from segue.simulator.jukebox import Jukebox
 from segue.web import app as web
 from segue.web.one_write import OneWriteProtocol
 
@@ -44,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(home_path: Path, config: Path | None, host: str | None, port: int | None, train_at: str | None) -> int:
     """Open the home as its one writer and serve it."""
+    from segue.simulator.jukebox import Jukebox  # brings all of scipy.signal: other commands must not wait for it
+
     with wiring.open_home(home_path, config, writer=True) as home:
         settings = home.settings.server
         host = host or settings.host

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from segue.core.types import Bool
 
@@ -102,7 +102,7 @@ def _clustered(influence: Float64, cluster: NDArray[np.int64]) -> tuple[float, i
 
 def _estimate(mean: float, influence: Float64, cluster: NDArray[np.int64], level: float) -> Estimate:
     se, n = _clustered(influence, cluster)
-    reach = float(student.ppf(0.5 + level / 2, max(n - 1, 1))) * se
+    reach = float(stdtrit(max(n - 1, 1), 0.5 + level / 2)) * se
     return Estimate(mean, se, mean - reach, mean + reach, influence)
 
 
