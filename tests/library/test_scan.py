@@ -21,7 +21,9 @@ from songs import song, write
 from segue import wiring
 from segue.benchmarks.scan import flac
 from segue.cli import main
+from segue.core.records import ItemRecord
 from segue.library.scan import Scan, Summary
+from segue.sound.lda import ClipLda
 
 SONGS = 6
 
@@ -159,6 +161,35 @@ def test_another_encoder_serves_when_all_is_embedded_and_the_way_back_costs_noth
         back.shelf.make = lambda: pytest.fail("the encoder that served before is kept, not learned again")
         again(back, folder)
         assert back.vectors.version == before
+
+
+def test_a_song_that_comes_while_another_encoder_is_learned_is_never_without_a_vector(
+    home: wiring.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = next(digest for chunk in home.recordings.bound() for _, digest in chunk)
+    statistics = home.recordings.statistics(digest)
+    assert statistics is not None
+    bound, use = home.recordings.bound, home.vectors.use
+    said, served = set[str](), list[bool]()
+
+    def bound_before_it_came() -> Iterator[list[tuple[str, str]]]:
+        yield from bound()
+        if "songs to vectors" not in said or home.catalogue.items.find(["late"])[0] >= 0:
+            return  # still learning, or it has come already
+        home.catalogue.put_items([ItemRecord("late", title="Late")])
+        home.recordings.keep("e" * 24, 7.0, statistics)
+        home.recordings.bind([("late", "e" * 24)])
+        assert home.shelf.place(["late"], [None], ["e" * 24])
+
+    def used(version: str) -> None:
+        served.append(bool(np.isfinite(home.vectors.get(home.catalogue.items.find(["late"]), version)).all()))
+        use(version)
+
+    monkeypatch.setattr(home.recordings, "bound", bound_before_it_came)
+    monkeypatch.setattr(home.vectors, "use", used)
+    home.shelf.setting, home.shelf.make = "another", lambda: ClipLda(size=4)
+    assert home.shelf.keep_up(lambda what, done, total: said.add(what), anew=True)
+    assert served == [True]
 
 
 def test_what_a_crash_left_without_a_vector_gets_one(home: wiring.Home, folder: Path) -> None:

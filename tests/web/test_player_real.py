@@ -141,3 +141,44 @@ def test_a_song_of_the_town_is_heard_to_its_end(address: str) -> None:
         assert 0 < skipped["played_s"] < skipped["duration_s"]
         browser.close()
     assert errors == []
+
+
+NEXT_SONG = """async () => {
+  const { Deck } = await import("/static/deck.js");
+  const blob = (seconds) => {  // silence as a WAV file: 8 kHz, mono, 8 bit
+    const size = 8000 * seconds, view = new DataView(new ArrayBuffer(44 + size));
+    const text = (at, word) => [...word].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
+    text(0, "RIFF"); view.setUint32(4, 36 + size, true); text(8, "WAVEfmt "); view.setUint32(16, 16, true);
+    view.setUint16(20, 1, true); view.setUint16(22, 1, true); view.setUint32(24, 8000, true); view.setUint32(28, 8000, true);
+    view.setUint16(32, 1, true); view.setUint16(34, 8, true); text(36, "data"); view.setUint32(40, size, true);
+    for (let i = 44; i < 44 + size; i++) view.setUint8(i, 128);
+    return URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
+  };
+  const deck = new Deck();
+  const until = (name) => new Promise((done) => deck.audio.addEventListener(name, done, { once: true }));
+  const loaded = until("loadedmetadata");
+  deck.load(200, 0, blob(60));
+  deck.play();
+  await loaded;
+  deck.seek(50);
+  await until("seeked");
+  const next = until("loadedmetadata");
+  deck.load(200, 0, blob(30));
+  deck.play();  // at once, while the element still holds the song before
+  const before = deck.position;
+  await next;
+  deck.pause();
+  return [before, deck.position, deck.length];
+}"""
+
+
+def test_the_next_song_begins_at_its_beginning(address: str) -> None:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.goto(address)
+        before, position, length = page.evaluate(NEXT_SONG)
+        browser.close()
+    assert before == 0
+    assert position < 5  # not where the song before had been
+    assert 29 < length < 31

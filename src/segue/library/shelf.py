@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,16 @@ class Shelf:
         `heard` is None where the recording was known: its statistics are read then. Items that have a vector keep it, unless
         `anew` says that they may have got another recording.
         """
+        with self._locked(self._swapping, fcntl.LOCK_SH):
+            return self._place(items, heard, digests, anew)
+
+    def _place(self, items: Sequence[str], heard: Sequence[Heard | None], digests: Sequence[str], anew: bool) -> bool:
         fitted = self.serving()
         if fitted is None:
             return False
         dense = self.catalogue.items.find(list(items))
         known = self.vectors.get(dense, fitted.version)
-        missing = ~_present(known)
+        missing = ~present(known)
         rows: dict[int, Float32] = {}
         for item, one, digest, name, wanted in zip(dense.tolist(), heard, digests, items, missing.tolist(), strict=True):
             if wanted or anew or one is not None:
@@ -129,8 +133,9 @@ class Shelf:
                     return False  # too few songs, or too short ones: it is due again with the next
             fitted = self._open(artifact)
             self._embed(fitted, tell)
-            self._swap(fitted)
-            self._embed(fitted, tell)  # what came under the old one meanwhile
+            with self._locked(self._swapping, fcntl.LOCK_EX):
+                self._embed(fitted, tell)  # what came under the old one meanwhile: nothing that was in place goes missing
+                self._swap(fitted)
             return True
 
     def catch_up(self, tell: Tell) -> None:
@@ -161,7 +166,7 @@ class Shelf:
         for chunk in self.recordings.bound():
             dense = self.catalogue.items.find([item for item, _ in chunk])
             known = self.vectors.get(dense, fitted.version)
-            for place in np.flatnonzero(~_present(known) & (dense >= 0)).tolist():
+            for place in np.flatnonzero(~present(known) & (dense >= 0)).tolist():
                 row = self._encoded(fitted.encoder, *chunk[place], None)
                 if row is not None:
                     rows[int(dense[place])] = row
@@ -213,23 +218,36 @@ class Shelf:
         encoder = self.load(facts["encoder"], arrays)
         return Fitted(encoder, artifact, str(facts["encoder"]["version"]), str(facts["setting"]), int(facts["songs"]))
 
+    @property
+    def _swapping(self) -> Path:
+        """The file that those who place vectors share, and whoever lets another encoder serve has alone."""
+        return self.lock.with_suffix(".swap")
+
     @contextmanager
     def _alone(self) -> Iterator[bool]:
         """Whether nobody else learns and embeds now; a killed holder lets go."""
-        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        with ExitStack() as held:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(self._locked(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return
             yield True
+
+    @staticmethod
+    @contextmanager
+    def _locked(path: Path, how: int) -> Iterator[None]:
+        """Hold a file's lock; a killed holder lets go. BlockingIOError where it is held and `how` does not wait."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, how)
+            yield
         finally:
             os.close(handle)
 
 
-def _present(vectors: Float32) -> Bool:
-    """Which rows hold a vector, (n,)."""
+def present(vectors: Float32) -> Bool:
+    """Which rows of (n, d) hold a vector, (n,); none where d is 0, as a store answers for a version that it does not have."""
     return np.asarray(np.isfinite(vectors).all(axis=1) if vectors.shape[1] else np.zeros(len(vectors)), np.bool_)
 
 

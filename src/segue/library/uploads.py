@@ -13,7 +13,7 @@ import msgspec
 from segue.core.errors import NotReady, SegueError
 from segue.core.records import ItemRecord
 from segue.core.types import MISSING
-from segue.library.shelf import Shelf
+from segue.library.shelf import Shelf, present
 from segue.sound.tags import Tags
 
 logger = logging.getLogger("segue")
@@ -92,7 +92,7 @@ class Uploads:
 
     def _answer(self, item: str, digest: str, known: bool, placed: bool) -> Placed:
         fitted, dense = self._shelf.serving(), self._shelf.catalogue.items.find([item])
-        vector = placed and fitted is not None and bool(self._shelf.vectors.get(dense, fitted.version).shape[1])
+        vector = placed and fitted is not None and bool(present(self._shelf.vectors.get(dense, fitted.version))[0])
         few = "the library is too small to learn how songs sound: the vector comes with the next songs, or `segue scan`"
         return Placed(
             id=item, recording=digest, known=known, vector=vector, warnings=[] if vector else [few],

@@ -28,6 +28,7 @@ export class Deck extends EventTarget {
     this.audio.preload = "auto";
     this.sounding = false;
     this.path = null;
+    this.current = false; // the element holds the sound of `path`, not that of the song before
     this.told = this.length = UNKNOWN_S;
     this.playing = false;
     this.at = 0;
@@ -40,13 +41,13 @@ export class Deck extends EventTarget {
 
   #wire() {
     this.audio.addEventListener("loadedmetadata", () => {
-      if (!this.sounding) return;
+      if (!this.sounding || !this.current) return;
       if (Number.isFinite(this.audio.duration)) this.length = this.audio.duration;
       if (this.at) this.audio.currentTime = Math.min(this.at, this.length);
       this.#say("tick");
     });
-    this.audio.addEventListener("ended", () => this.sounding && this.playing && this.#say("ended"));
-    this.audio.addEventListener("error", () => this.sounding && this.#silent());
+    this.audio.addEventListener("ended", () => this.#heard && this.playing && this.#say("ended"));
+    this.audio.addEventListener("error", () => this.sounding && this.current && this.#silent());
   }
 
   /** Go on without the sound: from where it stopped, on the clock. */
@@ -58,8 +59,13 @@ export class Deck extends EventTarget {
     this.#say("tick");
   }
 
+  /** Whether the element knows the length and the place of the song that was loaded last. */
+  get #heard() {
+    return this.sounding && this.current && this.audio.readyState > 0;
+  }
+
   get position() {
-    if (this.sounding) return Math.min(this.audio.readyState ? this.audio.currentTime : this.at, this.length);
+    if (this.sounding) return Math.min(this.#heard ? this.audio.currentTime : this.at, this.length);
     return Math.min(this.length, this.at + (this.playing ? (performance.now() - this.since) / 1000 : 0));
   }
 
@@ -67,6 +73,7 @@ export class Deck extends EventTarget {
     this.told = this.length = length || UNKNOWN_S;
     this.path = sound;
     this.sounding = Boolean(sound);
+    this.current = false;
     this.audio.pause();
     this.at = Math.max(0, Math.min(position, this.length));
     this.since = performance.now();
@@ -81,6 +88,7 @@ export class Deck extends EventTarget {
       const url = await mediaUrl(path);
       if (this.path !== path) return;
       this.audio.src = url;
+      this.current = true;
       if (before.startsWith("blob:")) URL.revokeObjectURL(before);
       if (this.playing) this.#start();
     } catch {
@@ -96,7 +104,7 @@ export class Deck extends EventTarget {
     this.at = this.position;
     this.since = performance.now();
     this.playing = true;
-    if (this.sounding && this.audio.hasAttribute("src")) this.#start();
+    if (this.sounding && this.current) this.#start();
     this.#say("tick");
   }
 
@@ -110,7 +118,7 @@ export class Deck extends EventTarget {
   seek(seconds) {
     this.at = Math.max(0, Math.min(seconds, this.length));
     this.since = performance.now();
-    if (this.sounding && this.audio.readyState) this.audio.currentTime = this.at;
+    if (this.#heard) this.audio.currentTime = this.at;
     this.#say("tick");
   }
 
