@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from segue.core.heaps import sink, worse
 from segue.core.types import Float32, Int32, Int64, Scored
 
 EMPTY = -1
@@ -74,28 +75,6 @@ def table_for(n: int) -> Int32:
 
 
 @njit(cache=True, nogil=True)
-def _worse(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
-    return score_a < score_b or (score_a == score_b and item_a > item_b)
-
-
-@njit(cache=True, nogil=True)
-def _sink(items: Int32, scores: Float32, start: int, n: int) -> None:
-    """Restore the heap (worst at the root) below `start`."""
-    item, score, place = items[start], scores[start], start
-    while True:
-        child = 2 * place + 1
-        if child >= n:
-            break
-        if child + 1 < n and _worse(scores[child + 1], items[child + 1], scores[child], items[child]):
-            child += 1
-        if not _worse(scores[child], items[child], score, item):
-            break
-        items[place], scores[place] = items[child], scores[child]
-        place = child
-    items[place], scores[place] = item, score
-
-
-@njit(cache=True, nogil=True)
 def take_top(items: Int32, scores: Float32, limit: int) -> tuple[Int32, Float32]:
     """The best `limit` of (items, scores), best first, ties by smaller item id: a heap, O(n log limit); inputs are kept."""
     k = max(0, min(limit, len(items)))
@@ -103,15 +82,15 @@ def take_top(items: Int32, scores: Float32, limit: int) -> tuple[Int32, Float32]
     if k == 0:
         return top, best
     for start in range(k // 2 - 1, -1, -1):
-        _sink(top, best, start, k)
+        sink(top, best, start, k)
     for i in range(k, len(items)):
-        if _worse(best[0], top[0], scores[i], items[i]):
+        if worse(best[0], top[0], scores[i], items[i]):
             top[0], best[0] = items[i], scores[i]
-            _sink(top, best, 0, k)
+            sink(top, best, 0, k)
     for last in range(k - 1, 0, -1):  # worst to the end, again and again: best first remains
         top[0], top[last] = top[last], top[0]
         best[0], best[last] = best[last], best[0]
-        _sink(top, best, 0, last)
+        sink(top, best, 0, last)
     return top, best
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Self
 
@@ -10,9 +9,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from segue.candidates._item_item import _ItemItem
 from segue.candidates._pull import Reading
-from segue.candidates._sparse import frozen, group_rows, pull, scored, strongest, take_top, taken
-from segue.core.types import Arrays, Float32, History, Int8, Int32, Int64, Query, Scored
+from segue.candidates._sparse import group_rows, take_top
+from segue.core.types import Float32, History, Int8, Int32, Int64
 
 DAY_S = 86_400.0
 MAX_ITEMS = 1 << 28
@@ -22,7 +22,7 @@ PLACE_DECAY, HALF_LIFE, EXPONENT, BACKWARD, SKIP, SHRINK, NOW, WINDOW = range(8)
 """Places in the settings of the kernels."""
 
 
-class Cooccurrence:
+class Cooccurrence(_ItemItem):
     """Item-item neighbours from places in one session or playlist (Linden et al. 2003, with distance and age).
 
     A finished song i pulls each song j within `window` places of it:
@@ -62,12 +62,7 @@ class Cooccurrence:
         self.shrink = shrink
         self.threads = threads
         self.reading = reading or Reading()
-        self._set(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
-
-    def _set(self, ptr: Int64, near: Int32, weight: Float32) -> None:
-        self.ptr_ = frozen(ptr, np.int64)
-        self.near_ = frozen(near, np.int32)
-        self.weight_ = frozen(weight, np.float32)
+        self._silent()
 
     def fit(self, history: History, rng: np.random.Generator) -> Self:
         """Count pairs, item block by item block; deterministic (for any number of threads), `rng` is not used."""
@@ -90,34 +85,8 @@ class Cooccurrence:
             blocks = list(pool.map(block, range(0, n, BLOCK)))
         sizes = np.concatenate([np.zeros(1, np.int64), *(size for size, _, _ in blocks)])
         near = np.concatenate([np.zeros(0, np.int32), *(items for _, items, _ in blocks)])
-        self._set(np.cumsum(sizes), near, np.concatenate([np.zeros(0, np.float32), *(scores for _, _, scores in blocks)]))
-        return self
-
-    def retrieve(self, query: Query, limit: int) -> Scored:
-        """Neighbours of what was finished (and of seeds) minus neighbours of what was skipped; only sums above zero."""
-        pulls = self.reading.pulls(query)
-        if not len(pulls):
-            return Scored.none()
-        return scored(pull(pulls.items, pulls.weights, self.ptr_, self.near_, self.weight_, self.neighbours, limit))
-
-    def similar(self, item: int, limit: int) -> Scored:
-        """The nearest songs of one song, nothing for an unknown one."""
-        one = np.array([item], np.int32)
-        weight = np.ones(1, np.float32)
-        return scored(pull(one, weight, self.ptr_, self.near_, self.weight_, self.neighbours, limit))
-
-    def because(self, query: Query, items: Int32) -> Int32:
-        """Per item (k,) the song of the query that pulls it most, MISSING where none does: what a reason may name."""
-        pulls = self.reading.pulls(query)
-        return strongest(pulls.items, pulls.weights, self.ptr_, self.near_, self.weight_, np.asarray(items, np.int32))
-
-    def arrays(self) -> Arrays:
-        """CSR by item: ptr (n_items + 1,), near (e,) best first, weight (e,)."""
-        return {"ptr": self.ptr_, "near": self.near_, "weight": self.weight_}
-
-    def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Take the arrays of arrays()."""
-        self._set(taken(arrays, "ptr", np.int64), taken(arrays, "near", np.int32), taken(arrays, "weight", np.float32))
+        weight = np.concatenate([np.zeros(0, np.float32), *(scores for _, _, scores in blocks)])
+        self._set((np.cumsum(sizes), near, weight))
         return self
 
 

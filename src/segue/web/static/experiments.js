@@ -1,20 +1,11 @@
 // The experiments page: asks again every few seconds, and draws each metric's lift against time with its always-valid interval.
 
-import { $, h, sentence } from "./dom.js";
-import { call, setKey } from "./net.js";
+import { $, h, s, sentence } from "./dom.js";
+import { call } from "./net.js";
+import { figure, looking, lookingAgain, percent, when } from "./page.js";
 
 const AGAIN_MS = 5000;
 const state = { name: null, drawn: "" };
-const percent = (value) => (value === null || value === undefined ? "–" : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)} %`);
-const figure = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
-const when = (ms) => new Date(ms).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
-
-const s = (name, attributes, ...children) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-};
 
 /** Lift of new over old against time: a line, its always-valid band, and the line of no difference. */
 function lift(course, width, label) {
@@ -65,7 +56,7 @@ function answers(health) {
 
 function draw(list, told) {
   $("pickers").replaceChildren(h("div", { class: "picker", role: "group", "aria-label": "Experiment" }, list.map((one) =>
-    h("button", { class: "chip", type: "button", "aria-pressed": String(one.name === state.name), onclick: () => { state.name = one.name; load(); } }, one.name))));
+    h("button", { class: "chip", type: "button", "aria-pressed": String(one.name === state.name), onclick: () => { state.name = one.name; looking("experiments", look); } }, one.name))));
   if (!told) {
     $("lead").textContent = "No experiment has been started yet: segue experiment start PLAN.toml";
   } else {
@@ -84,30 +75,13 @@ function draw(list, told) {
   $("experiments").setAttribute("aria-busy", "false");
 }
 
-function askForKey() {
-  const input = h("input", { type: "password", class: "filter", "aria-label": "API key", autocomplete: "off" });
-  const again = (event) => { event.preventDefault(); setKey(input.value); $("banner").hidden = true; load(); };
-  $("banner").replaceChildren(h("span", {}, "This server asks for a key."), h("form", { class: "banner-key", onsubmit: again }, input, h("button", { class: "chip", type: "submit" }, "Use it")));
-  $("banner").hidden = false;
-  input.focus();
+async function look() {
+  const { experiments } = await call("GET", "/v1/experiments");
+  if (!experiments.some((one) => one.name === state.name)) state.name = experiments[0]?.name ?? null;
+  const told = state.name && await call("GET", `/v1/experiments/${encodeURIComponent(state.name)}`);
+  const drawn = JSON.stringify([experiments, told]);
+  if (drawn !== state.drawn) draw(experiments, told);
+  state.drawn = drawn;
 }
 
-async function load() {
-  try {
-    const { experiments } = await call("GET", "/v1/experiments");
-    if (!experiments.some((one) => one.name === state.name)) state.name = experiments[0]?.name ?? null;
-    const told = state.name && await call("GET", `/v1/experiments/${encodeURIComponent(state.name)}`);
-    const drawn = JSON.stringify([experiments, told]);
-    if (drawn !== state.drawn) draw(experiments, told);
-    state.drawn = drawn;
-    return true;
-  } catch (problem) {
-    if (problem.status === 401) { askForKey(); return false; }
-    $("lead").textContent = sentence(problem.message);
-    $("experiments").setAttribute("aria-busy", "false");
-    return true;
-  }
-}
-
-setInterval(() => { if (!document.hidden && $("banner").hidden) load(); }, AGAIN_MS);
-load();
+lookingAgain("experiments", look, AGAIN_MS);

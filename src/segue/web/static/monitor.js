@@ -1,13 +1,11 @@
 // The monitor page: asks again every few seconds; alarms in words, each metric against what was expected of it.
 
 import { $, h, s, sentence } from "./dom.js";
-import { call, setKey } from "./net.js";
+import { call } from "./net.js";
+import { figure, lookingAgain, percent, when } from "./page.js";
 
 const AGAIN_MS = 5000;
 const state = { drawn: "", by: "days" };
-const figure = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? Math.round(value).toLocaleString() : value.toPrecision(3));
-const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(digits)} %`);
-const when = (ms) => new Date(ms).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const round = (value) => Math.round(value * 10) / 10;
 
 /** A metric against time: seen as a line, expected dotted, hours of an alarm shaded. */
@@ -97,26 +95,11 @@ function draw(told) {
   $("monitor").setAttribute("aria-busy", "false");
 }
 
-function askForKey() {
-  const input = h("input", { type: "password", class: "filter", "aria-label": "API key", autocomplete: "off" });
-  const again = (event) => { event.preventDefault(); setKey(input.value); $("banner").hidden = true; load(); };
-  $("banner").replaceChildren(h("span", {}, "This server asks for a key."), h("form", { class: "banner-key", onsubmit: again }, input, h("button", { class: "chip", type: "submit" }, "Use it")));
-  $("banner").hidden = false;
-  input.focus();
+async function look() {
+  const told = await call("GET", "/v1/monitor");
+  const drawn = JSON.stringify({ ...told, now: 0 });
+  if (drawn !== state.drawn) draw(told);
+  state.drawn = drawn;
 }
 
-async function load() {
-  try {
-    const told = await call("GET", "/v1/monitor");
-    const drawn = JSON.stringify({ ...told, now: 0 });
-    if (drawn !== state.drawn) draw(told);
-    state.drawn = drawn;
-  } catch (problem) {
-    if (problem.status === 401) { askForKey(); return; }
-    $("lead").textContent = sentence(problem.message);
-    $("monitor").setAttribute("aria-busy", "false");
-  }
-}
-
-setInterval(() => { if (!document.hidden && $("banner").hidden) load(); }, AGAIN_MS);
-load();
+lookingAgain("monitor", look, AGAIN_MS);

@@ -1,7 +1,8 @@
 // The quality page: fetches what the night found once, and draws it for the metric and the test that are chosen.
 
 import { $, h, sentence } from "./dom.js";
-import { call, setKey } from "./net.js";
+import { call } from "./net.js";
+import { looking } from "./page.js";
 import { digits, legend, lines, rows } from "./charts.js";
 
 const NAMES = {
@@ -121,23 +122,9 @@ function draw() {
   $("quality").setAttribute("aria-busy", "false");
 }
 
-function askForKey() {
-  const input = h("input", { type: "password", class: "filter", "aria-label": "API key", autocomplete: "off" });
-  const again = (event) => { event.preventDefault(); setKey(input.value); $("banner").hidden = true; load(); };
-  $("banner").replaceChildren(h("span", {}, "This server asks for a key."), h("form", { class: "banner-key", onsubmit: again }, input, h("button", { class: "chip", type: "submit" }, "Use it")));
-  $("banner").hidden = false;
-  input.focus();
-}
-
-async function load() {
-  try {
-    state.told = await call("GET", "/v1/quality");
-    draw();
-  } catch (problem) {
-    if (problem.status === 401) return askForKey();
-    $("lead").textContent = sentence(problem.message);
-    $("quality").setAttribute("aria-busy", "false");
-  }
+async function look() {
+  state.told = await call("GET", "/v1/quality");
+  draw();
 }
 
 let width = innerWidth;
@@ -146,4 +133,4 @@ addEventListener("resize", () => {
   width = innerWidth;
   draw();
 });
-load();
+looking("quality", look);
