@@ -79,10 +79,8 @@ def _read(path: Path) -> Any:
 def _plan(args: argparse.Namespace) -> int:
     if min(args.mean, args.sd, abs(args.lift), args.daily_users) <= 0 or not 0 < args.share <= 0.5 or args.looks < 1:
         raise BadInput("expected a positive mean, sd, lift and daily users, a share of at most 0.5 and at least one look")
-    found = power.need(
-        mean=args.mean, sd=args.sd, lift=args.lift, shares=(args.share, args.share), daily_users=args.daily_users,
-        window_days=args.window_days, looks=args.looks,
-    )  # fmt: skip
+    traffic = power.Traffic((args.share, args.share), args.daily_users, args.window_days)
+    found = power.need(args.mean, args.sd, args.lift, traffic, looks=args.looks)
     if args.json:
         print_json(msgspec.to_builtins(found))
         return 0

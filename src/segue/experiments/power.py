@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,19 +57,26 @@ def always_valid_inflation(alpha: float, power: float) -> float:
     return float(((width + ndtri(power)) / (ndtri(1 - alpha / 2) + ndtri(power))) ** 2)
 
 
-def need(
-    *, mean: float, sd: float, lift: float, shares: tuple[float, float], daily_users: float, window_days: float,
-    alpha: float = 0.05, power: float = 0.8, looks: int = 1,
-) -> Need:  # fmt: skip
-    """Users and days for a relative lift of a metric with this mean and this sd of a user's linearized value.
+class Traffic(NamedTuple):
+    """Who can be in an experiment."""
 
-    shares: (old, new) of traffic. daily_users: users who come for the first time in the experiment, a day.
-    """
-    old, new = shares
+    shares: tuple[float, float]
+    """Of the traffic, (old, new)."""
+    daily_users: float
+    """Users who come for the first time in the experiment, a day."""
+    window_days: float
+    """How long each of them is looked at."""
+
+
+def need(
+    mean: float, sd: float, lift: float, traffic: Traffic, *, alpha: float = 0.05, power: float = 0.8, looks: int = 1
+) -> Need:
+    """Users and days for a relative lift of a metric with this mean and this sd of a user's linearized value."""
+    old, new = traffic.shares
     ratio = new / old
     inflation = group_sequential_inflation(looks, alpha, power) if looks > 1 else 1.0
     users_new = fixed_users(sd, mean * lift, alpha, power, ratio) * inflation
-    days = users_new / (daily_users * new) + window_days if daily_users > 0 else float("nan")
+    days = users_new / (traffic.daily_users * new) + traffic.window_days if traffic.daily_users > 0 else float("nan")
     return Need(int(np.ceil(users_new / ratio)), int(np.ceil(users_new)), days, inflation)
 
 

@@ -51,27 +51,10 @@ def run_night(
         with meter.phase("dataset"):
             data = _dataset(night, log, now)
         trial = run_trial(night, now)
-        models = _on_everything(night, now)
-        name = trial.choice.ranker.name
-        if trial.choice.learned is not None:
-            models[f"{RANKER}{name}"] = trial.choice.learned
-            night.hyperparameters[f"{RANKER}{name}"] = hyperparameters(trial.choice.ranker)
+        models = _on_everything(night, now) | _learned(night, trial)
         with meter.phase("store"):
             version = registry.put(models, _manifest(night, trial, data))
-        theirs = 0 if night.champion is None else int(night.champion.manifest["data"].get("rows", 0))
-        promoted, reason = verdict(
-            trial.opponent,
-            trial.comparisons,
-            least_users=settings.least_users,
-            force=settings.force,
-            rows=(data["rows"], theirs),
-        )
-        with meter.phase("rehearsal"):
-            trouble = recipe.rehearse(registry.open(version))
-        if trouble:  # not even by force: a model that cannot answer serves nobody
-            promoted, reason = False, f"the finished model failed its rehearsal: {trouble}"
-        with meter.phase("promote"):
-            (registry.promote if promoted else registry.challenge)(version)
+        promoted, reason = _promoted_or_not(night, trial, version, data["rows"])
     return NightReport(
         version=version,
         promoted=promoted,
@@ -80,7 +63,7 @@ def run_night(
         opponent=trial.opponent,
         seed=settings.seed,
         data=data | trial.counts,
-        ranker=name,
+        ranker=trial.choice.ranker.name,
         ranker_reason=trial.choice.reason,
         figures=figures(trial.values, settings.seed),
         comparisons=trial.comparisons,
@@ -89,6 +72,35 @@ def run_night(
         phases=meter.costs,
         notes=night.notes,
     )
+
+
+def _learned(night: Night, trial: Trial) -> dict[str, Arrays]:
+    """The ranker that the trial chose, under its name in a bundle; nothing where it learns nothing."""
+    if trial.choice.learned is None:
+        return {}
+    name = f"{RANKER}{trial.choice.ranker.name}"
+    night.hyperparameters[name] = hyperparameters(trial.choice.ranker)
+    return {name: trial.choice.learned}
+
+
+def _promoted_or_not(night: Night, trial: Trial, version: str, rows: int) -> tuple[bool, str]:
+    """Judge a stored model by the trial and a rehearsal, and move the aliases: (whether it is the champion, why)."""
+    settings = night.settings
+    theirs = 0 if night.champion is None else int(night.champion.manifest["data"].get("rows", 0))
+    promoted, reason = verdict(
+        trial.opponent,
+        trial.comparisons,
+        least_users=settings.least_users,
+        force=settings.force,
+        rows=(rows, theirs),
+    )
+    with night.meter.phase("rehearsal"):
+        trouble = night.recipe.rehearse(night.registry.open(version))
+    if trouble:  # not even by force: a model that cannot answer serves nobody
+        promoted, reason = False, f"the finished model failed its rehearsal: {trouble}"
+    with night.meter.phase("promote"):
+        (night.registry.promote if promoted else night.registry.challenge)(version)
+    return promoted, reason
 
 
 def _dataset(night: Night, log: EventLog, now: int) -> dict[str, int]:
