@@ -1,211 +1,180 @@
-"""Ten weeks of a city under the experiment engine and the monitor: what `segue simulate --experiment` plays."""
+"""Ten weeks of the demo's town under the experiment engine and the monitor: what `segue simulate --experiment` plays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from segue import wiring
-from segue.arena import policies
-from segue.core.actions import Action
-from segue.core.hashing import hash64, hash128
-from segue.core.types import MISSING, Events, Exposure, Int32, Slate, empty_events
-from segue.experiments.assignment import NEW
-from segue.experiments.desk import Told
+from segue import config, wiring
+from segue.arena.served import Served, lived, settle
+from segue.core.clock import DAY_MS, HOUR_MS
+from segue.core.types import Query, Scored
 from segue.experiments.plan import Plan, Step, Treatment, read_plan
-from segue.monitoring.monitor import Monitor
+from segue.monitoring.monitor import Bounds, Monitor
 from segue.serving.arms import Arms
-from segue.simulator.baselines import Random
-from segue.simulator.city import DAY_MS, START_MS, City, CitySessions
-from segue.simulator.luck import place, uniform
-from segue.simulator.playing import Game, Heard, Plays, Turn, play
+from segue.serving.recommender import Model
+from segue.simulator.playing import play
+from segue.simulator.town import Town
+from segue.training.registry import CHALLENGER
+from segue.training.report import Progress
+from segue.web.service import Service
+from segue.wiring.tables import UNTRAINED
 
 DAYS = 70
-HOUR_MS = 3_600_000
-GOOD, BAD = "good-challenger", "bad-challenger"
-STARTS = {GOOD: 14, BAD: 36}
+SLATE = 5
+"""Songs asked for at a time: what was heard of them counts for the next ones."""
+GOOD, BAD = "everything-segue-has", "bolder-exploration"
+STARTS = {GOOD: 14, BAD: 42}
 """The day on which the engineer starts each; before the first the monitor learns what is usual."""
 FAULT = (56, 60)
-"""From the first of these days to before the last, the source `taste` answers nothing."""
-SHOWN = 150
-"""Sessions a day whose slates are written down as exposures."""
-_MIX, _INTEREST, _NEAR = range(51, 54)
-NEAR = 60
-"""Songs near an interest that the source `taste` draws from."""
-WORTH = {"champion": 0.5, GOOD: 0.65, BAD: 0.2}
-"""The share of songs that each takes from the source `taste`; the others are of `anything`."""
+"""From the first of these days to before the last, every source that a night trained answers nothing."""
+BOLD: dict[str, float] = {"explore": 0.8, "explore_pool": 120, "temperature": 20.0}
+"""[radio] of the bad challenger: most places drawn, nearly evenly, from the best 120."""
+WEEK_MS = 7 * DAY_MS
+
+
+def settings_of(settings: config.Settings, *, plain: bool) -> config.Settings:
+    """Settings of the weeks: no deadline cuts an answer short on a busy machine, and no night is missed for ten weeks.
+
+    plain: the radio that the service begins with, which knows what is popular and whose songs belong together.
+    """
+    training = settings.training
+    if plain:
+        training = msgspec.structs.replace(training, sources=["popular", "artist"], rankers=())
+    return msgspec.structs.replace(
+        settings,
+        training=training,
+        server=msgspec.structs.replace(settings.server, deadline_ms=10_000.0),
+        monitoring=msgspec.structs.replace(settings.monitoring, stale_days=2.0 * DAYS),
+    )
+
+
+def start_of(now: int) -> int:
+    """The Monday, 00:00 UTC, from which the weeks last until at most now (ms)."""
+    monday = 4 * DAY_MS  # 1970-01-05
+    return (now - DAYS * DAY_MS - monday) // WEEK_MS * WEEK_MS + monday
 
 
 def plan(name: str) -> Plan:
-    """The engineer's plan: a ramp for some thousand listeners."""
+    """The engineer's plan: a ramp for some thousand listeners, from the shadow on."""
+    new = Treatment(model=CHALLENGER) if name == GOOD else Treatment(radio=BOLD)
     hypothesis = (
-        "more songs of the listener's taste are listened to more" if name == GOOD else "a wider choice is listened to more"
+        "listening together, factors and a learned ranker find songs that are heard to the end more often"
+        if name == GOOD
+        else "listeners who are shown more of the catalogue skip no more than others"
     )
-    ramp = (Step(0.1, 0.1, days=1, users=100), Step(0.2, 0.2, days=7, users=200, decides=True),
-            Step(0.5, 0.2, days=3, users=100), Step(0.9, 0.1, days=7, users=50))  # fmt: skip
+    ramp = (Step(0.0, 0.0, days=1, users=0), Step(0.1, 0.1, days=1, users=30),
+            Step(0.25, 0.25, days=7, users=150, decides=True), Step(0.5, 0.25, days=3, users=100),
+            Step(0.9, 0.1, days=7, users=50))  # fmt: skip
     made = Plan(
-        name=name, hypothesis=hypothesis, new=Treatment(), layer="radio" if name == GOOD else "second", users=500,
-        looks=4, stale_hours=30.0,
-        guardrails=("skip_rate",), before_days=7.0, ramp=ramp,
+        name=name, hypothesis=hypothesis, new=new, layer="radio" if name == GOOD else "reranking", users=240, looks=4,
+        stale_hours=30.0, guardrails=("skip_rate",), before_days=14.0, ramp=ramp,
     )  # fmt: skip
     return read_plan(msgspec.to_builtins(made))  # as it is read back from the journal: 1 is 1.0 there
 
 
-class Taste:
-    """A stand-in for a trained source: songs near one of the listener's interests, which no trained model could know."""
+class Silent:
+    """A source whose arrays were lost: it answers, and offers nothing."""
 
-    def __init__(self, city: City) -> None:
-        self._city, self._week = city, -1
-        self._near = np.zeros((0, 0), np.int32)
+    name: ClassVar[str] = "silent"
+    at_once: ClassVar[bool] = True
 
-    def slate(self, turn: Turn, size: int) -> Int32:
-        """One song of the nearest to one interest, by luck; the interests of this week."""
-        week = int(turn.session[0]) // 7
-        if week != self._week:
-            self._week, city = week, self._city
-            flat = city.interests.reshape(-1, city.interests.shape[2]).astype(np.float32)
-            here = np.flatnonzero(city.released == 0).astype(np.int32)
-            fit = flat @ city.vectors[here].T
-            self._near = here[np.argpartition(-fit, NEAR, axis=1)[:, :NEAR]]
-        seed, keys = self._city.seed, (turn.user, turn.session, turn.step)
-        interest = (uniform(seed, _INTEREST, *keys)[:, None] >= self._city.leaning[turn.user][:, :-1]).sum(axis=1)
-        row = turn.user * self._city.interests.shape[1] + interest
-        return np.asarray(self._near[row, place(uniform(seed, _NEAR, *keys), NEAR)][:, None], np.int32)
-
-    def heard(self, heard: Heard) -> None:
-        """It learns nothing."""
+    def retrieve(self, query: Query, limit: int) -> Scored:
+        """Nothing."""
+        return Scored.none()
 
 
-@dataclass
-class Mixed:
-    """A policy for each session: the source `taste` with a chance of its own, else `anything`; the source may be broken."""
-
-    taste: Taste
-    anything: Random
-    seed: int
-    name: str = "mixed"
-    share: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    broken: bool = False
-
-    def slate(self, turn: Turn, size: int) -> Int32:
-        """One of both for each session."""
-        taken = self.of_taste(turn.user, turn.session, turn.step, self.share[turn.rows])
-        return np.where(taken[:, None], self.taste.slate(turn, size), self.anything.slate(turn, size)).astype(np.int32)
-
-    def of_taste(
-        self, user: Int32, session: NDArray[np.int64], step: NDArray[np.integer] | int, share: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Whether a song comes from the source `taste`."""
-        if self.broken:
-            return np.zeros(len(user), np.bool_)
-        return np.asarray(uniform(self.seed, _MIX, user, session, step) < share, np.bool_)
-
-    def heard(self, heard: Heard) -> None:
-        """It learns nothing."""
+def broken(model: Model) -> Model:
+    """The model with every source that a night trained silent."""
+    return replace(model, sources=tuple(s if s.name in UNTRAINED else Silent() for s in model.sources))
 
 
 @dataclass
 class Weeks:
-    """The city, the home whose log fills, and its clock."""
+    """The town, the home that serves it, and its clock."""
 
-    city: City
-    home: wiring.Home
-    arms: Arms
-    monitor: Monitor
-    now: int = START_MS
-    champion: str = "champion"
+    town: Town
+    path: Path
+    settings: config.Settings
+    bar: Progress
+    said: Callable[[str], None]
+    now: int = 0
     moves: list[dict[str, Any]] = field(default_factory=list)
-    items: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
-    users: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    alarms: list[dict[str, Any]] = field(default_factory=list)
 
-    def live(self, said: Callable[[str], None], progress: Callable[[int, int], None]) -> dict[str, Any]:
-        """All the days; what moved and what was raised."""
-        seed = self.city.seed
-        policy = Mixed(Taste(self.city), Random(self.city.n_items, seed=seed), seed)
-        self.items, self.users = policies.settle(self.home, self.city.artist, self.city.n_users)
-        raised = []
-        for day in range(self.city.days):
-            for name, start in STARTS.items():
-                if day == start:
-                    self.arms.start(plan(name), self.now)
-                    said(f"{_date(self.now)}  {name}: started")
-            policy.broken = FAULT[0] <= day < FAULT[1]
-            self._day(day, policy)
-            self.now = START_MS + (day + 1) * DAY_MS + HOUR_MS
-            for name, taken in self.arms.tick(self.now):
-                self.moves.append({"at": self.now, "name": name, "kind": taken.kind, "why": taken.why})
-                said(f"{_date(self.now)}  {name}: {taken.kind}: {taken.why}")
-                if taken.kind == "finish" and self.arms.book.get(name).state.ended == "shipped":
-                    self.champion = name
-            for alarm in self.monitor.tick(self.now):
-                raised.append({"at": self.now, "level": alarm.level, "words": alarm.signal.words, "first": alarm.first})
-                said(f"{_date(self.now)}  {alarm.level}: {alarm.signal.words}; first: {alarm.first}")
-            progress(day + 1, self.city.days)
-        ended = {e.plan.name: e.state.ended for e in self.arms.book.all()}
-        return {"days": self.city.days, "events": self.home.log.last, "ended": ended, "moves": self.moves, "alarms": raised}
+    def begin(self) -> None:
+        """An empty home becomes a service: the town's history, and a plain radio trained on it."""
+        self.now = self.town.until_ms
+        with self._home(plain=True, writer=True) as home:
+            self.bar.phase(f"a town of {len(self.town.items):,} songs and {len(self.town.users):,} listeners")
+            settle(home, self.town)
+            wiring.night(home, self.now, self.bar, force=True)
 
-    def _day(self, day: int, policy: Mixed) -> None:
-        sessions = self.city.open(day)
-        told = [self.arms.told(str(user), None, "") for user in sessions.user.tolist()]
-        policy.share = np.array([WORTH[self._served(one)] for one in told])
-        game = play(sessions, policy)
-        self.city.close(sessions, game)
-        events = self._events(sessions, game)
-        self.home.log.append(np.concatenate([self._first(sessions, told), events]), exposures=self._shown(game, policy))
+    def _home(self, *, plain: bool = False, writer: bool) -> wiring.Home:
+        return wiring.Home(self.path, settings_of(self.settings, plain=plain), writer=writer)
 
-    def _served(self, told: tuple[Told, ...]) -> str:
-        """Whose policy: that of the first new arm, else the champion's; as Arms.model does."""
-        return next((one.name for one in told if one.arm == NEW), self.champion)
+    def challenge(self) -> str:
+        """A night with everything that Segue has, beside the server as `segue train` is; the model is held back."""
+        with self._home(writer=False) as home:
+            report = wiring.night(home, self.now, self.bar)
+            registry = home.registry()
+            if report.promoted:  # the night found it better off-line; the engineer wants listeners to say so
+                registry.rollback()
+                registry.challenge(report.version)
+        return report.version
 
-    def _first(self, sessions: CitySessions, told: list[tuple[Told, ...]]) -> Events:
-        """First influences, as a server writes them."""
-        rows = [(row, one) for row, many in enumerate(told) for one in self.arms.first(many)]
-        events = empty_events(len(rows))
-        for slot, (row, one) in enumerate(rows):
-            high, low = hash128(one.event_id)
-            events[slot]["key_hi"], events[slot]["key_lo"], events[slot]["body"] = high, low, 1
-            events[slot]["at"], events[slot]["user"] = sessions.at[row], self.users[sessions.user[row]]
-            events[slot]["action"], events[slot]["value"], events[slot]["position"] = Action.ASSIGNED, one.value, one.number
-        return events
+    def live(self, home: wiring.Home, service: Service, refresh: Callable[[], None]) -> dict[str, Any]:
+        """All the days on a running service; what moved and what was raised."""
+        assert service.arms is not None
+        assert service.monitor is not None
+        items = home.catalogue.items.find([item.id for item in self.town.items])
+        users = home.catalogue.users.find([user.id for user in self.town.users])
+        days, served = lived(home, self.town, items, users), Served(service, self.town, items, users)
+        sound: Model | None = None
+        for day in range(DAYS):
+            self._people(day, service.arms)
+            if day == FAULT[0]:
+                sound = service.recommender.model
+                service.recommender.swap(broken(sound))
+            elif day == FAULT[1] and sound is not None:
+                service.recommender.swap(sound)
+            self.bar.phase(_date(day))
+            sessions = days.open(day)
+            served.open(len(sessions.user))
+            days.close(sessions, play(sessions, served, slate=SLATE, progress=self.bar.advance))
+            self.now = self.town.until_ms + (day + 1) * DAY_MS + HOUR_MS
+            self._look(day, service.arms, service.monitor)
+            refresh()
+        ended = {e.plan.name: e.state.ended for e in service.arms.book.all()}
+        return {"days": DAYS, "events": home.log.last, "ended": ended, "moves": self.moves, "alarms": self.alarms}
 
-    def _events(self, sessions: CitySessions, game: Game) -> Events:
-        """Plays as events; every song was recommended, and the request is the session's."""
-        events = policies.rows_of(game.plays, self.items, self.users)
-        events["request"] = events["session"]
-        events["at"] = np.maximum(events["at"], sessions.at[game.plays.row])
-        return events
+    def _people(self, day: int, arms: Arms) -> None:
+        """What the engineer does on the morning of a day."""
+        for name, start in STARTS.items():
+            if day == start:
+                if name == GOOD:
+                    self.challenge()
+                arms.start(plan(name), self.now)
+                self.said(f"{_date(day)}  {name}: started")
 
-    def _shown(self, game: Game, policy: Mixed) -> list[Exposure]:
-        """Slates of the first sessions of the day, with the source of every song."""
-        plays = game.plays
-        some = plays.row < SHOWN
-        row = plays.row[some]
-        taken = policy.of_taste(plays.user[some], plays.session[some], plays.position[some], policy.share[row])
-        starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1], True])
-        return [
-            self._exposure(plays, slice(low, high), taken) for low, high in pairwise(starts.tolist())
-        ]  # fmt: skip
-
-    def _exposure(self, plays: Plays, part: slice, taken: NDArray[np.bool_]) -> Exposure:
-        items, first = np.unique(self.items[plays.item[part]], return_index=True)
-        k, of = len(items), taken[part][first]
-        user, at = int(self.users[plays.user[part.start]]), int(plays.at[part.start])
-        number = hash64(f"{user} {at}") >> 1
-        slate = Slate(
-            number, items.astype(np.int32), np.ones(k, np.float32), np.ones(k, np.float32),
-            tuple(("taste",) if one else ("anything",) for one in of.tolist()), ("",) * k, np.zeros(k, np.bool_),
-            "radio", {"bundle": self.champion}, "personal",
-        )  # fmt: skip
-        features = np.column_stack([plays.position[part][first], of]).astype(np.float32)
-        return Exposure(slate, user, at, 0, "radio", MISSING, features, ("place in the session", "of taste"))
+    def _look(self, day: int, arms: Arms, monitor: Monitor) -> None:
+        """What the server does by itself, here once a day."""
+        for name, taken in arms.tick(self.now):
+            self.moves.append({"at": self.now, "day": day, "name": name, "kind": taken.kind, "why": taken.why})
+            self.said(f"{_date(day)}  {name}: {taken.kind}: {taken.why}")
+        for alarm in monitor.tick(self.now):
+            told = {"at": self.now, "day": day, "level": alarm.level, "words": alarm.signal.words, "first": alarm.first}
+            self.alarms.append(told)
+            self.said(f"{_date(day)}  {alarm.level}: {alarm.signal.words}; first: {alarm.first}")
 
 
-def _date(at: int) -> str:
-    day = (at - START_MS) // DAY_MS
+def _date(day: int) -> str:
     return f"week {day // 7 + 1:>2}, day {day:>2}"
+
+
+SERVED_ONLY = Bounds(back=0)
+"""The monitor of the weeks begins with them: the history before was heard without this radio."""

@@ -63,7 +63,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
             service.monitor.report_to(home.settings.monitoring.webhook, service.now)
         keepers = [
             _Housekeeper(lambda: settings.seal_every_s, home.seal),
-            _Housekeeper(lambda: 1.0, lambda: _refresh(home, service)),
+            _Housekeeper(lambda: 1.0, lambda: refresh(home, service)),
             _Housekeeper(lambda: settings.experiments_every_s, lambda: _tick(service)),
             _Housekeeper(lambda: home.settings.monitoring.every_s, lambda: _monitor(service)),
         ]
@@ -147,7 +147,7 @@ class _Housekeeper:
         self._thread.join(30)
 
 
-def _refresh(home: wiring.Home, service: Any) -> None:
+def refresh(home: wiring.Home, service: Any) -> None:
     """Take in what other processes wrote: imports, a new champion."""
     home.catalogue.refresh()
     home.vectors.refresh()

@@ -28,8 +28,8 @@ def add_commands(commands: Any) -> None:
     """Add simulate."""
     simulate = commands.add_parser("simulate", help="policies side by side in a simulated world")
     simulate.add_argument("--data", type=Path, help="a folder with tracks*.json and users*.json of the botify world")
-    simulate.add_argument("--songs", type=int, default=50_000, help="of a generated world, without --data")
-    simulate.add_argument("--listeners", type=int, default=10_000, help="of a generated world, without --data")
+    simulate.add_argument("--songs", type=int, help="of a generated world, without --data (default 50000; 3000 of a town)")
+    simulate.add_argument("--listeners", type=int, help="of a generated world (default 10000; 1500 of a town)")
     simulate.add_argument("--seed", type=int, default=0, help="another seed is another world")
     simulate.add_argument("--world", choices=("botify", "city"), default="botify", help="single sessions, or days that change")
     simulate.add_argument("--days", type=int, default=28, help="how long a city lives")
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Play, and say how long sessions were."""
     if args.experiment:
         return weeks.run(args)
+    args.songs, args.listeners = args.songs or 50_000, args.listeners or 10_000
     if args.sessions < 1 or args.learn < 1:
         raise BadInput(f"--sessions and --learn: expected at least 1, found {args.sessions} and {args.learn}")
     with Bar() as bar:

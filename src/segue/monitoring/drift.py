@@ -12,8 +12,8 @@ from scipy.special import fdtri
 Float64 = NDArray[np.float64]
 BINS = 10
 REFERENCE_DAYS = 14
-LEAST_DAYS, LEAST_ROWS = 4, 200
-"""Days that a band needs, and rows that a day needs to be judged or to stand in the reference."""
+LEAST_DAYS, LEAST_ROWS = 7, 200
+"""Days that a band needs, a whole week since Saturdays are not Fridays; rows that a day needs to be judged or referred to."""
 FIRST_ROWS = 500
 """Rows that the edges of bins are learned from."""
 

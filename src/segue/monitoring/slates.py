@@ -34,9 +34,12 @@ class Slates:
         self.shapes: dict[str, Shape] = {}
         self._last: deque[_Few] = deque(maxlen=LAST)
         self._offered: dict[str, dict[int, tuple[float, float]]] = {}  # source -> day -> (songs offered, songs)
+        self._differing: dict[str, tuple[int, int]] = {}  # feature -> (slates whose songs differed in it, slates)
 
     def add(self, exposure: Exposure) -> None:
-        """One slate."""
+        """One slate; those of the new arm of an experiment are its own affair and left out."""
+        if "new" in (arm for name, arm in exposure.slate.model_versions.items() if name.startswith("experiment:")):
+            return
         slate, day = exposure.slate, exposure.at // DAY_MS
         k = len(slate.items)
         offered: dict[str, int] = {}
@@ -53,7 +56,11 @@ class Slates:
         version = slate.model_versions.get("bundle", "live")
         self._shape(f"score of {version}").add(day, slate.scores.astype(np.float64))
         for column, name in enumerate(exposure.feature_names):
-            self._shape(f"feature {name}").add(day, exposure.features[:, column].astype(np.float64))
+            values = exposure.features[:, column].astype(np.float64)
+            self._shape(f"feature {name}").add(day, values)
+            if k > 1:
+                differed, of = self._differing.get(name, (0, 0))
+                self._differing[name] = (differed + bool(np.unique(values).size > 1), of + 1)
 
     def _shape(self, name: str) -> Shape:
         return self.shapes.setdefault(name, Shape())
@@ -86,7 +93,10 @@ class Slates:
         return out
 
     def constant(self) -> list[tuple[str, int, float]]:
-        """(feature, ms since when, its value) of features that have one value in the last slates and had others before."""
+        """(feature, ms since when, its value) of features that have one value in the last slates and had others before.
+
+        Of features of songs only: what all songs of a slate share (the hour, the listener) is alike for hours on end.
+        """
         if len(self._last) < LAST // 2:
             return []
         out = []
@@ -98,9 +108,14 @@ class Slates:
             run = len(alike) if alike.all() else int(np.argmin(alike[::-1]))
             if run < len(values) // 2 or run < 200:
                 continue
-            if self._varied(f"feature {name}", self._last[-1].at // DAY_MS):
+            if self._of_songs(name) and self._varied(f"feature {name}", self._last[-1].at // DAY_MS):
                 out.append((name, self._since(same, len(values) - run, column), float(first)))
         return out
+
+    def _of_songs(self, name: str) -> bool:
+        """Whether songs of one slate differ in a feature, in a tenth of the slates or more (a silent stretch included)."""
+        differed, of = self._differing.get(name, (0, 0))
+        return 10 * differed >= of
 
     def _varied(self, name: str, day: int) -> bool:
         """Whether, in the days before, no bin held nearly everything."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from segue.core.errors import NotReady
 from segue.monitoring.alarms import Ledger
-from segue.monitoring.monitor import Around, Monitor
+from segue.monitoring.monitor import Around, Bounds, Monitor
 from segue.monitoring.retraining import Facts
 from segue.serving.reference import Reference
 from segue.storage.journal import Journal
@@ -41,7 +41,7 @@ def quality(home: Home) -> dict[str, Any]:
     }
 
 
-def monitor_of(home: Home, overlap: Callable[[], float | None] = lambda: None) -> Monitor:
+def monitor_of(home: Home, overlap: Callable[[], float | None] = lambda: None, bounds: Bounds | None = None) -> Monitor:
     """What watches this home; `overlap` asks two models the same, so only a server offers it."""
     around = Around(
         facts=_Known(home, overlap),
@@ -49,7 +49,7 @@ def monitor_of(home: Home, overlap: Callable[[], float | None] = lambda: None) -
         reference=Reference(home.settings.monitoring.reference, home.listeners).of,
         stale_days=home.settings.monitoring.stale_days,
     )
-    return Monitor(home.log, Ledger(Journal(home.path / "monitoring" / "journal")), around)
+    return Monitor(home.log, Ledger(Journal(home.path / "monitoring" / "journal")), around, bounds)
 
 
 def _names(home: Home, groups: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
