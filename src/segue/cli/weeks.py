@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     songs, listeners = args.songs or SONGS, args.listeners or LISTENERS
     town = Town(args.seed, songs=songs, artists=max(songs // 5, 12), listeners=listeners, until_ms=until)
     with Bar() as bar:
-        weeks = Weeks(town, args.home, settings, bar, lambda text: ERR.print(text, markup=False, highlight=False))
+        weeks = Weeks(
+            town, args.home, settings, bar, lambda text: ERR.print(text, markup=False, highlight=False, soft_wrap=True)
+        )
         weeks.begin()
         with wiring.Home(args.home, settings_of(settings, plain=False), writer=True) as home:
             service = replace(

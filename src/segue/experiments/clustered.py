@@ -156,6 +156,13 @@ def _adjusted(arm: Totals, theta: Float64, centre: Float64) -> tuple[Float64, Fl
     return now - shift, variance + np.where(useful, theta**2 * pre_variance - 2.0 * theta * covariance, 0.0)
 
 
+def alone(sample: Sample) -> tuple[float, float]:
+    """The ratio of one arm as it was counted, and its standard error by the same delta method."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio, variance = _plain(totals(columns_of(sample, cuped=False)))
+        return float(ratio), float(np.sqrt(np.maximum(variance, 0.0) / len(sample)))
+
+
 def columns_of(sample: Sample, cuped: bool) -> Float64:
     """(n, 2) or (n, 4) columns of a sample."""
     if cuped and sample.pre_num is not None and sample.pre_den is not None:

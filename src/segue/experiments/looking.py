@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from segue.experiments.assignment import NEW, OLD, REST
-from segue.experiments.clustered import Effect, Sample, compare
+from segue.experiments.clustered import Effect, Sample, alone, compare
 from segue.experiments.metrics import METRICS, Table
 from segue.experiments.mismatch import p_value
 from segue.experiments.plan import DAY_MS, Plan, Step
@@ -63,6 +63,18 @@ def found(plan: Plan, table: Table, metric: str, now: int, arms: tuple[str, str]
     known = np.isfinite(effect.log_se) and effect.log_se > 0 and effect.old > 0 and np.isfinite(width)
     low, high = effect.lift_interval(width) if known else (-1.0, float("inf"))
     return Found(metric, effect, float(low), float(high), (len(old), len(new)))
+
+
+def each_arm(plan: Plan, table: Table, metric: str, now: int) -> list[tuple[float, float, float]]:
+    """(value, low, high) of old and of new by themselves, as counted, each with its always-valid interval."""
+    out = []
+    for sample in samples(plan, table, metric, now):
+        value, se = alone(sample)
+        reach = (
+            float(half_widths(float(len(sample)), plan.guard_alpha, rho=tuned_rho(float(plan.users), plan.guard_alpha))) * se
+        )
+        out.append((value, value - reach, value + reach))
+    return out
 
 
 def _history(old: Sample, new: Sample) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from segue.experiments.assignment import ARMS, OLD, REST
 from segue.experiments.book import Experiment
-from segue.experiments.looking import Found, found, mismatch, watched
+from segue.experiments.looking import Found, each_arm, found, mismatch, watched
 from segue.experiments.metrics import METRICS, Log, Table
 from segue.experiments.plan import DAY_MS
 from segue.experiments.runner import table_of
@@ -53,8 +53,8 @@ def report(experiment: Experiment, log: Log, now: int) -> Row:
     """Everything that the page shows: metrics of the step that decides (or the current one), permanent A/A, looks, trail."""
     plan = experiment.plan
     shown = min(experiment.state.step, next(k for k, s in enumerate(plan.ramp) if s.decides))
-    until = experiment.state.since if not experiment.running else now
-    table = table_of(experiment, log, max(now, until), shown)
+    now = min(now, _over(experiment, shown, now) + int(plan.window_days * DAY_MS))
+    table = table_of(experiment, log, now, shown)
     rows = [_metric(experiment, table, metric, now) for metric in plan.watched]
     plain = found(plan, table, plan.primary[0], now, (REST, OLD))
     counts = np.bincount(table.who.arm, minlength=len(ARMS))
@@ -70,6 +70,14 @@ def report(experiment: Experiment, log: Log, now: int) -> Row:
         "lock": experiment.trail[0].lock,
         "trail": [_entry(entry) for entry in experiment.trail],
     }
+
+
+def _over(experiment: Experiment, step: int, now: int) -> int:
+    """When a step was over, now where it is not: windows that it opened close after that, and nothing else changes."""
+    if step + 1 < len(experiment.steps):
+        return experiment.steps[step + 1]
+    ends = (entry.at for entry in experiment.trail if entry.stop or (entry.move and entry.move.kind in ("back", "finish")))
+    return now if experiment.running else next(ends, now)
 
 
 def _metric(experiment: Experiment, table: Table, metric: str, now: int) -> Row:
@@ -89,10 +97,11 @@ def _metric(experiment: Experiment, table: Table, metric: str, now: int) -> Row:
     for at in np.minimum(days, now).tolist():
         then = found(plan, table, metric, at)
         if then is not None:
-            row["course"].append(
-                {"at": at, "old": _number(then.effect.old), "new": _number(then.effect.new), "lift": _number(then.effect.lift),
-                 "low": _number(then.low), "high": _number(then.high)}
-            )  # fmt: skip
+            arms = zip(("old", "new"), each_arm(plan, table, metric, at), strict=True)
+            told_apart = {"at": at, "lift": _number(then.effect.lift), "low": _number(then.low), "high": _number(then.high)}
+            parts = {f"{arm}{end}": _number(v) for arm, values in arms
+                     for end, v in zip(("", "_low", "_high"), values, strict=True)}  # fmt: skip
+            row["course"].append(told_apart | parts)
     return row
 
 

@@ -56,7 +56,9 @@ def residuals(num: Float64, den: Float64) -> Residuals:
         typical = (before.sum(-2) / np.maximum((d[..., back, :] > 0).sum(-2), 1)) * level
         whole = np.maximum(_by_day(expect), _by_day(typical))
         residual[..., week, :] = _ratio(n[..., week, :] - expect, np.repeat(whole, DAY, axis=-1))
-        enough = (d[..., back, :].sum(-1) > 0).sum(-1) >= LEAST_WEEKS
+        enough = (_by_day(d[..., back, :]) > 0).sum(
+            (-2, -1)
+        ) >= 7 * LEAST_WEEKS  # each weekday more than once, or it fits itself
         expected[..., week, :] = np.where(enough[..., None], expect, np.nan)
         spread, parts = _spread(seen, before)
         sigma[..., week, :] = np.where(enough, spread, np.nan)[..., None]
