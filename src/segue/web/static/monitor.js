@@ -58,11 +58,16 @@ const alarmCard = (alarm) => h("section", { class: `card alarm alarm-${alarm.lev
 
 const table = (names, rows) => [h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)];
 
+const DRIFTS = 8;
+
 function drift(rows) {
+  const first = Math.max(DRIFTS, rows.filter((r) => r.out).length);
+  const cells = (some) => h("table", {}, table(["quantity", "PSI", "band"],
+    some.map((r) => h("tr", { class: r.out ? "out" : null }, h("td", {}, r.name), h("td", {}, r.psi.toFixed(3)), h("td", {}, r.band.toFixed(3))))));
   return rows.length && h("section", { class: "card" }, h("h2", {}, "Drift of what goes in and comes out"),
-    h("p", { class: "note" }, "Yesterday against the two weeks before. The band is what days differ by when nothing changes."),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Drift" }, h("table", {}, table(["quantity", "PSI", "band"],
-      rows.map((r) => h("tr", { class: r.out ? "out" : null }, h("td", {}, r.name), h("td", {}, r.psi.toFixed(3)), h("td", {}, r.band.toFixed(3))))))));
+    h("p", { class: "note" }, "Yesterday against the two weeks before, the furthest out first. The band is what days differ by when nothing changes."),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Drift" }, cells(rows.slice(0, first)),
+      rows.length > first && h("details", {}, h("summary", {}, `${rows.length - first} more, all within their bands`), cells(rows.slice(first)))));
 }
 
 function model(told) {
