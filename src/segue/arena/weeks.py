@@ -32,8 +32,8 @@ STARTS = {GOOD: 14, BAD: 42}
 """The day on which the engineer starts each; before the first the monitor learns what is usual."""
 FAULT = (56, 60)
 """From the first of these days to before the last, every source that a night trained answers nothing."""
-BOLD: dict[str, float] = {"explore": 0.8, "explore_pool": 120, "temperature": 20.0}
-"""[radio] of the bad challenger: most places drawn, nearly evenly, from the best 120."""
+BOLD: dict[str, float] = {"explore": 1.0, "explore_pool": 400, "temperature": 100.0}
+"""[radio] of the bad challenger: every place drawn, nearly evenly, from the best 400."""
 WEEK_MS = 7 * DAY_MS
 
 
