@@ -18,6 +18,7 @@ from segue.core.actions import Action
 from segue.core.clock import hour_of_week
 from segue.core.errors import Corrupt, NotReady
 from segue.core.types import MISSING, Events, empty_events
+from segue.storage.online_state import arrays
 from segue.storage.online_state import file as files
 from segue.storage.online_state import store as stores
 from segue.storage.online_state.arrays import ArrayState
@@ -113,6 +114,30 @@ def test_the_top_list_stays_the_exact_top_of_many_items(state: ArrayState) -> No
     assert np.count_nonzero(sums) > 4 * TOP
     for cell in (0, 1 + 9):
         assert sorted(view.cells.top_items[cell].tolist()) == sorted(np.argsort(-sums, kind="stable")[:TOP].tolist())
+
+
+def test_a_kept_answer_of_popularity_is_never_later_than_it_says(state: ArrayState, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plays(number: int, item: int, first: int) -> Events:
+        events = generated(number)
+        events["action"], events["item"], events["user"] = Action.COMPLETED, item, first + np.arange(number)
+        events["played_s"], events["duration_s"], events["region"] = 200, 200, MISSING
+        events["seq"], events["at"] = first + 1 + np.arange(number), DAY_MS
+        return events
+
+    def best() -> int:
+        return int(state.popular(MISSING, MISSING, 0, 1).items[0])
+
+    state.fold(plays(100, item=1, first=0))
+    assert best() == 1
+    state.fold(plays(1, item=2, first=100))
+    assert len(state.popular(MISSING, MISSING, 0, 5)) == 2  # on a small service each event shows at once
+    monkeypatch.setattr(arrays, "LATE", 0.6)
+    state.fold(plays(120, item=2, first=101))  # of 221 plays: less than 0.6 of them have come since
+    assert best() == 1
+    state.fold(plays(60, item=2, first=221))
+    assert best() == 2
+    state.start_over()
+    assert len(state.popular(MISSING, MISSING, 0, 5)) == 0
 
 
 def test_decades_between_events_move_the_landmark_and_keep_the_answer(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from segue.core.types import Float32, Int32, Query
+from segue.core.types import Bool, Float32, Int8, Int32, Query
 
 MOST_AT_ONCE = 4
 """Skips in a row weigh as many times as they are many, up to this: two quick skips change direction at once."""
@@ -42,17 +43,45 @@ class Reading:
     def pulls(self, query: Query) -> Pulls:
         """Seeds count as finished just before the session's first song; plays before the session pull only when finished."""
         recent = query.recent
-        spoke = np.flatnonzero(recent.signal != 0)
-        inside = recent.in_session[spoke]
-        now, before = spoke[inside][: self.depth], spoke[~inside][: self.depth]
-        liked = recent.signal[now] > 0
-        in_a_row = len(now) if not liked.any() else int(np.argmax(liked))
-        turn = np.where(np.arange(len(now)) < in_a_row, min(in_a_row, MOST_AT_ONCE), 1)
-        now_weight = self.recency ** np.arange(len(now)) * np.where(liked, 1.0, -self.skip * turn)
-        before_weight = self.long_term * self.recency ** np.arange(len(before)) * (recent.signal[before] > 0)
-        seeds = query.seeds.items[: self.depth]
-        seed_weight = np.full(len(seeds), max(SEED_FLOOR, self.recency ** len(now)))
-        items = np.concatenate((recent.items[now], seeds, recent.items[before])).astype(np.int32)
-        weights = np.concatenate((now_weight, seed_weight, before_weight)).astype(np.float32)
-        said = weights != 0
-        return Pulls(items[said], weights[said])
+        items, weights = _pulls(
+            (np.array(recent.items), np.array(recent.signal), np.array(recent.in_session)),  # copies: one type, compiled once
+            np.array(query.seeds.items[: self.depth], np.int32),
+            (float(self.recency), float(self.skip), float(self.long_term)),
+            self.depth,
+        )
+        return Pulls(items, weights)
+
+
+@njit(cache=True, nogil=True)
+def _pulls(
+    recent: tuple[Int32, Int8, Bool], seeds: Int32, settings: tuple[float, float, float], depth: int
+) -> tuple[Int32, Float32]:
+    """Reading.pulls of recent (items, signal, in_session): the session's rows, then the seeds, then the rows before it."""
+    played, signal, inside = recent
+    recency, skip, long_term = settings
+    now, liked = 0, False
+    in_a_row = 0  # skips since the last finish
+    for row in range(len(played)):
+        if inside[row] and signal[row] != 0 and now < depth:
+            now += 1
+            liked |= signal[row] > 0
+            in_a_row += not liked
+    items = np.empty(len(played) + len(seeds), np.int32)
+    weights = np.empty(len(played) + len(seeds), np.float32)
+    n, place = 0, 0
+    for row in range(len(played)):
+        if inside[row] and signal[row] != 0 and place < depth:
+            turn = min(in_a_row, MOST_AT_ONCE) if place < in_a_row else 1
+            items[n], weights[n] = played[row], recency**place * (1.0 if signal[row] > 0 else -skip * turn)
+            n += weights[n] != 0
+            place += 1
+    for row in range(len(seeds)):
+        items[n], weights[n] = seeds[row], max(SEED_FLOOR, recency**now)
+        n += 1
+    place = 0
+    for row in range(len(played)):
+        if not inside[row] and signal[row] != 0 and place < depth:
+            items[n], weights[n] = played[row], long_term * recency**place * (signal[row] > 0)
+            n += weights[n] != 0
+            place += 1
+    return items[:n].copy(), weights[:n].copy()

@@ -91,7 +91,7 @@ class UserKnn:
             return pulls
         first, last = self.groups_.ptr[query.user], self.groups_.ptr[query.user + 1]
         stored = self.groups_.items[first:last][::-1]
-        fresh = stored[(stored >= 0) & ~np.isin(stored, pulls.items)][:room]
+        fresh = stored[(stored >= 0) & ~(stored[:, None] == pulls.items).any(axis=1)][:room]
         decay = self.reading.long_term * self.reading.recency ** np.arange(len(pulls), len(pulls) + len(fresh))
         items = np.concatenate((pulls.items, fresh)).astype(np.int32)
         return Pulls(items, np.concatenate((pulls.weights, decay)).astype(np.float32))

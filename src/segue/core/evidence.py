@@ -44,10 +44,13 @@ def reciprocal_ranks(evidence: Float32, k: float) -> Float32:
 
 def union(sources: Sequence[str], answers: Sequence[Scored]) -> Candidates:
     """Every item that some source offered, ascending, with what each source said of it; answers[i] is of sources[i]."""
-    items = _distinct(np.concatenate([a.items for a in answers])) if answers else np.zeros(0, np.int32)
+    if not answers:
+        return Candidates(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), tuple(sources))
+    offered = np.concatenate([answer.items for answer in answers])
+    items = _distinct(offered)
     evidence = np.full((len(items), len(answers)), np.nan, np.float32)
-    for column, answer in enumerate(answers):
-        evidence[np.searchsorted(items, answer.items), column] = answer.scores
+    columns = np.repeat(np.arange(len(answers)), [len(answer.items) for answer in answers])
+    evidence[np.searchsorted(items, offered), columns] = np.concatenate([answer.scores for answer in answers])
     return Candidates(items.astype(np.int32, copy=False), evidence, tuple(sources))
 
 

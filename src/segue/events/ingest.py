@@ -102,7 +102,7 @@ class Ingest:
         commit_rows: int = 20_000,
         queue_rows: int = 200_000,
         idle_s: float = 0.5,
-        linger_s: float = 0.02,
+        linger_s: float = 0.05,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -104,7 +104,7 @@ class Radio:
         times, _ = self._state.heard(query.user, candidates.items)
         marks = self._state.marks(query.user, candidates.items)
         moved = self._moved(query, candidates.items, scores, (times, marks), facts)
-        order = np.lexsort((candidates.items, -moved))
+        order = np.argsort(-moved, kind="stable")  # candidates ascend: ties go to the smaller id
         items = candidates.items[order]
         discovery = 1.0 if query.discovery is None else query.discovery
         return order, fill(

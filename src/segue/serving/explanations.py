@@ -96,12 +96,7 @@ class Explainer:
         self, query: Query, items: Int32, offered: Sequence[tuple[str, ...]], sources: Sequence[CandidateSource]
     ) -> tuple[str, ...]:
         """One sentence an item, without a full stop."""
-        causes = {
-            source.name: because(query, items).tolist()
-            for source in sources
-            if (because := getattr(source, "because", None)) is not None
-        }
-        named = [causes[names[0]][place] if names and names[0] in causes else MISSING for place, names in enumerate(offered)]
+        named = self._causes(query, items, offered, sources)
         titles = self._titles({cause for cause in named if cause != MISSING})
         seeds = set(query.seeds.items.tolist())
         # a vote has no share heard; who liked a song says more by that than by having finished it
@@ -113,6 +108,24 @@ class Explainer:
             else:
                 words.append(self._plain(query, names, items[place : place + 1]))
         return tuple(words)
+
+    @staticmethod
+    def _causes(
+        query: Query, items: Int32, offered: Sequence[tuple[str, ...]], sources: Sequence[CandidateSource]
+    ) -> list[int]:
+        """Per item the song that its most convincing source names, MISSING where none; each is asked about its own songs."""
+        causes = [MISSING] * len(items)
+        asked: dict[str, list[int]] = {}
+        for place, names in enumerate(offered):
+            if names:
+                asked.setdefault(names[0], []).append(place)
+        for source in sources:
+            because: Because | None = getattr(source, "because", None)
+            places = asked.get(source.name)
+            if because is not None and places:
+                for place, cause in zip(places, because(query, items[places]).tolist(), strict=True):
+                    causes[place] = cause
+        return causes
 
     def _titles(self, items: set[int]) -> dict[int, str]:
         """The titles of songs that reasons name."""

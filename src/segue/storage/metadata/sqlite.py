@@ -116,11 +116,12 @@ class SqliteCatalogue:
     def titles(self, dense: Int32) -> list[tuple[str, str]]:
         """(title, artist) of items; the external id stands in for a missing title, "" for a missing artist; NotFound."""
         dense = np.asarray(dense, np.int32)
-        if len(dense) and not 0 <= dense.min() <= dense.max() < len(self.items):
+        rows = dense.tolist()
+        if rows and not 0 <= min(rows) <= max(rows) < len(self.items):
             raise NotFound(f"no item has a dense id outside 0 to {len(self.items) - 1}")
         titles = self._items.titles.get(dense)
         if not all(titles):
-            titles = [title or self.items.name(int(row)) for title, row in zip(titles, dense, strict=True)]
+            titles = [title or self.items.name(row) for title, row in zip(titles, rows, strict=True)]
         artist = self.facts.artist[dense]
         unknown = artist == MISSING
         if not unknown.any():

@@ -190,14 +190,14 @@ def expect_all(cells: Cells, ask: Ask, items: NDArray[np.int32]) -> NDArray[np.f
     return out
 
 
-def answer(cells: Cells, ask: Ask, limit: int) -> Scored:
-    """The best `limit` of the union of the three lists by p q, the expected share of listening; ties by smaller item."""
+def answer(cells: Cells, ask: Ask) -> Scored:
+    """The union of the three lists by p q, the expected share of listening, best first; ties by smaller item."""
     path = [cell_of(ask.row, ask.part, level) for level in range(DEPTH)]
     lists = [cells.top_items[cell, : cells.top_meta[cell, SIZE]] for cell in path if cell < len(cells.totals)]
     items = np.unique(np.concatenate(lists))
     expected = expect_all(cells, ask, items)
     scores = (expected[:, 0] * expected[:, 1]).astype(np.float32)
-    order = np.argsort(-scores, kind="stable")[:limit]  # the items ascend: ties go to the smaller id
+    order = np.argsort(-scores, kind="stable")  # the items ascend: ties go to the smaller id
     return Scored(items[order], scores[order])
 
 
