@@ -56,6 +56,7 @@ class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_per_artist: Count = 2  # songs of one artist in a slate of ten, in proportion for longer ones
     max_per_album: Size = 0  # songs of one album in a slate of ten; 0 = as many as the artist may have
     diversity: Weight = 0.0  # how much a song loses for being like one before it in the slate, in deviations of the scores
+    diversity_by: Literal["mmr", "dpp"] = "mmr"  # like the most alike song before it, or like all of them together
     calibration: Weight = 0.0  # how much a slate loses for not having the tags that the listener plays, in their shares
     fatigue: Weight = 0.0  # how much a song loses that was shown and passed over
     freshness: Weight = 0.0  # how much a song gains that has just come out

@@ -11,6 +11,7 @@ import pytest
 from segue.core.types import NO_DAY, Candidates, Context, Items, Query, Recent
 from segue.features.compute import CONTEXT, OWN, Features, Memory, remember
 from segue.features.taste import TASTE
+from segue.features.wide import WIDE
 
 HOUR, DAY = 3_600_000, 86_400_000
 NOW = 20_000 * DAY
@@ -59,7 +60,7 @@ def columns_of(query: Query, candidates: Candidates, mem: Memory | None = None) 
 def test_names_are_one_a_column() -> None:
     names = Features(("a", "b")).names
     kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
-    assert names == (*(source + kind for kind in kinds for source in "ab"), *OWN, *TASTE, *CONTEXT)
+    assert names == (*(source + kind for kind in kinds for source in "ab"), *OWN, *TASTE, *CONTEXT, *WIDE)
     assert len(set(names)) == len(names)
 
 

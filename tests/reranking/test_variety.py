@@ -96,13 +96,55 @@ def test_the_cap_of_an_album_holds_where_artists_differ() -> None:
     assert sum(i < 10 for i in chosen(world, falling, query(limit=10, discovery=1.0), max_per_album=2)) == 2
 
 
-def test_over_100_000_draws_the_frequencies_are_the_propensities() -> None:
+def test_jointly_the_greedy_choice_is_that_of_the_determinant() -> None:
+    """Against the definition: each place maximizes score + weight * log det of the kernel of the songs so far."""
+    n, weight = 25, 0.8
+    rng = np.random.default_rng(4)
+    tags = [sorted(set(rng.integers(0, 8, rng.integers(0, 5)).tolist())) for _ in range(n)]
+    vectors = rng.normal(size=(n, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[::7] = np.nan
+    kernel = np.eye(n)
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                shared, either = len(set(tags[i]) & set(tags[j])), len(set(tags[i]) | set(tags[j]))
+                jaccard = shared / either if tags[i] and tags[j] else 0.0
+                dot = float(vectors[i] @ vectors[j])
+                kernel[i, j] = ((1 + dot) / 2 * (not np.isnan(dot)) if not np.isnan(dot) else 0.0) / 2 + jaccard / 2
+    assert np.linalg.eigvalsh(kernel).min() > -1e-6, "a kernel, or there is no determinantal process"
+    scores = rng.normal(size=n).astype(np.float32)
+    standard = (scores - scores.mean()) / (scores.std() + 1e-6)
+    slate: list[int] = []
+    for _ in range(8):
+
+        def gain(i: int, slate: list[int] = slate) -> float:
+            return float(standard[i]) + weight * np.linalg.slogdet(kernel[np.ix_([*slate, i], [*slate, i])])[1]
+
+        slate.append(max((i for i in range(n) if i not in slate), key=gain))
+    world = facts(list(range(n)), tags=tags)
+    found = chosen(
+        world, scores.tolist(), query(limit=8, discovery=1.0), diversity=weight, diversity_by="dpp",
+        vectors=lambda items: vectors[items],
+    )  # fmt: skip
+    assert found == slate
+
+
+def test_jointly_a_second_copy_of_a_song_comes_last() -> None:
+    world = facts([0, 1, 2, 3], tags=[[1], [1], [2], [1, 2]])
+    assert chosen(world, [1.0, 0.9, 0.5, 0.4], query(limit=4, discovery=1.0), diversity=3.0, diversity_by="dpp") == [0, 2, 3, 1]
+    with pytest.raises(ValueError, match="mmr or dpp"):
+        Radio(lambda: world, DictState(), diversity_by="dot")
+
+
+@pytest.mark.parametrize("by", ["mmr", "dpp"])
+def test_over_100_000_draws_the_frequencies_are_the_propensities(by: str) -> None:
     runs = 100_000
     world = replace(facts(list(range(6)), tags=[[1], [1, 2], [1], [2], [3], [3]]), album=np.array([1, 1, 2, 2, 3, 3], np.int32))
     q = query(limit=2, discovery=1.0, recent=recent(*[(i, 1.0) for i in range(6)], in_session=False))
     radio = Radio(
         lambda: world, Shown(), explore=0.4, explore_pool=5, temperature=0.8, max_per_album=1, diversity=0.7, calibration=0.5,
-        fatigue=0.5, artist_gap=0,
+        fatigue=0.5, artist_gap=0, diversity_by=by,
     )  # fmt: skip
     scores, pool = np.array([1.0, 0.9, 0.5, 0.2, 0.1, -2.0], np.float32), candidates(6)
     seen: dict[tuple[int, ...], int] = {}
@@ -120,13 +162,16 @@ def test_over_100_000_draws_the_frequencies_are_the_propensities() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 150), st.integers(1, 20), st.floats(0, 5), st.floats(0, 5), st.integers(0, 10_000))
-def test_slates_stay_lawful(n: int, limit: int, diversity: float, calibration: float, seed: int) -> None:
+@given(st.integers(0, 150), st.integers(1, 20), st.floats(0, 5), st.floats(0, 5), st.integers(0, 10_000), st.booleans())
+def test_slates_stay_lawful(n: int, limit: int, diversity: float, calibration: float, seed: int, joint: bool) -> None:
     rng = np.random.default_rng(seed)
     tags = [rng.integers(0, 5, rng.integers(0, 4)).tolist() for _ in range(n + 20)]
     world = facts(rng.integers(-1, 30, n + 20).tolist(), tags=[sorted(set(t)) for t in tags])
     q = query(limit=limit, recent=recent(*[(n + i, 1.0) for i in range(20)], in_session=False))
-    radio = Radio(lambda: world, Shown(), explore=0.3, diversity=diversity, calibration=calibration, fatigue=1, freshness=1)
+    radio = Radio(
+        lambda: world, Shown(), explore=0.3, diversity=diversity, calibration=calibration, fatigue=1, freshness=1,
+        diversity_by="dpp" if joint else "mmr",
+    )  # fmt: skip
     scores = rng.normal(size=n).astype(np.float32)
     picks, propensities, _ = radio.select(q, candidates(n), scores, np.random.default_rng(seed))
     assert len(picks) == len(set(picks.tolist())) == min(limit, n)

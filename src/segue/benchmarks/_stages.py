@@ -16,9 +16,12 @@ from segue import wiring
 from segue.core.clock import DAY_MS
 from segue.core.errors import BadInput
 from segue.core.evidence import best, union
+from segue.core.records import AGE_BAND_STARTS
 from segue.core.stages import Ranker
-from segue.core.types import NO_DAY, Bool, Candidates, Float32, History, Int8, Int32, Int64, Items, Scored
+from segue.core.types import MISSING, NO_DAY, Arrays, Bool, Candidates, Float32, History, Int8, Int32, Int64, Items, Scored
 from segue.evaluation.ranking import at_cutoffs
+from segue.features.compute import Features
+from segue.features.wide import Around, lift_of
 from segue.simulator.town import UNTIL_MS, Town
 from segue.training.dataset import Held, build_history, park, split_by_time
 from segue.training.learning import WEAK, Past, Popular
@@ -51,6 +54,29 @@ class Listening:
     before: History
     tasks: Tasks
     repeats: bool  # whether what was heard before may be the answer
+    band: Int8  # (users,) age band, MISSING not known
+    region: Int32  # (users,)
+
+    @staticmethod
+    def of(history: History, before: History, tasks: Tasks, repeats: bool, people: tuple[Int8, Int32]) -> Listening:
+        """With the queries told where and of what age the listeners are."""
+        band, region = people
+        queries = [
+            replace(q, context=replace(q.context, age_band=int(band[q.user]), region=int(region[q.user])))
+            for q in tasks.queries
+        ]
+        return Listening(history, before, replace(tasks, queries=queries), repeats, band, region)
+
+    def around(self, factors: Arrays | None) -> Around:
+        """What features may look at, from what lies before the cut; factors: what `als` learned."""
+        blank, before = np.zeros((0, 0), np.float32), self.before
+        users, items = (np.asarray(factors[name], np.float32) if factors else blank for name in ("users", "items"))
+        liked = before.signal > 0
+        tables = [
+            lift_of(before.user[liked], before.item[liked], group, (before.n_items, int(group.max()) + 1))
+            for group in (self.band, self.region)
+        ]
+        return Around(users, items, *tables)
 
 
 def town(songs: int, listeners: int, days: int, seed: int) -> Listening:
@@ -66,10 +92,12 @@ def town(songs: int, listeners: int, days: int, seed: int) -> Listening:
             home.log.append(events)
         facts = _copied(home.catalogue.facts)
         sizes = {"n_users": len(home.catalogue.users), "n_items": len(facts)}
+        told = np.array([home.catalogue.user_context(user) for user in range(sizes["n_users"])])
         history = build_history(home.log, facts, now=UNTIL_MS, window_ms=days * DAY_MS, **sizes)
     cut = UNTIL_MS - 2 * DAY_MS
     before, held = split_by_time(history, cut)
-    return Listening(history, before, days_ahead(history, held, eligible(held, history), cut, 10), True)
+    people = told[:, 1].astype(np.int8), told[:, 0].astype(np.int32)
+    return Listening.of(history, before, days_ahead(history, held, eligible(held, history), cut, 10), True, people)
 
 
 def _copied(facts: Items) -> Items:
@@ -112,7 +140,21 @@ def movielens(folder: Path) -> Listening:
         session=np.cumsum(np.concatenate(([0], np.diff(history.session[kept]) != 0))).astype(np.int32),
     )
     rows = Held(held, history.user[held], history.item[held], history.at[held], history.signal[held])
-    return Listening(history, before, days_ahead(history, rows, eligible(rows, history), history.now, 10), False)
+    people = _ages(folder / "user.parquet", users), np.full(len(users), MISSING, np.int32)
+    tasks = days_ahead(history, rows, eligible(rows, history), history.now, 10)
+    return Listening.of(history, before, tasks, False, people)
+
+
+def _ages(path: Path, users: NDArray[Any]) -> Int8:
+    """The age band of each user of MovieLens, MISSING where the table does not tell."""
+    out = np.full(len(users), MISSING, np.int8)
+    if path.exists():
+        table = pq.read_table(path).to_pydict()
+        age = dict(zip(table["user_id"], table["age"], strict=True))
+        for place, user in enumerate(users.tolist()):
+            if str(age.get(str(user)) or "").isdigit():
+                out[place] = np.searchsorted(AGE_BAND_STARTS, int(age[str(user)]), "right") - 1
+    return out
 
 
 def _movies(columns: dict[str, list[Any]], ids: Int64) -> Items:
@@ -135,9 +177,13 @@ def _movies(columns: dict[str, list[Any]], ids: Int64) -> Items:
     )
 
 
-def asked(data: Listening, limit: int, seed: int, said: Callable[[str], None]) -> dict[str, Answers]:
-    """Every source fitted on what came before and asked; `popular`, which answers from the present, is stood in for."""
+def asked(data: Listening, limit: int, seed: int, said: Callable[[str], None]) -> tuple[dict[str, Answers], Around]:
+    """Every source fitted on what came before and asked, and what features may look at besides.
+
+    `popular`, which answers from the present, is stood in for.
+    """
     answers: dict[str, Answers] = {}
+    factors: Arrays | None = None
     for name in SOURCES:
         said(name)
         if name == "popular":
@@ -147,16 +193,24 @@ def asked(data: Listening, limit: int, seed: int, said: Callable[[str], None]) -
         offers = {"top_k": limit, "threads": 1, "window_days": 3650.0}
         source = wiring.given_what_it_takes(make, offers)().fit(data.before, np.random.default_rng(seed))
         answers[name] = ask(source, data.tasks.queries, limit, lambda done, total: None)
-    return {name: answer for name, answer in answers.items() if (answer.items[:, 0] >= 0).any()}
+        factors = source.arrays() if name == "als" else factors
+    spoke = {name: answer for name, answer in answers.items() if (answer.items[:, 0] >= 0).any()}
+    return spoke, data.around(factors)
+
+
+def every_column(sources: Sequence[str]) -> tuple[str, ...]:
+    """All that there are, proven or not."""
+    return Features(sources).names
 
 
 class Table:
     """The candidates of every task with their features by all sources: made once, cut to any sources and columns."""
 
-    def __init__(self, data: Listening, answers: dict[str, Answers], folder: Path, seed: int) -> None:
+    def __init__(self, data: Listening, got: tuple[dict[str, Answers], Around], folder: Path, seed: int) -> None:
+        answers, around = got
         self.data, self.names = data, tuple(answers)
         park(data.history, folder)
-        past = Past(folder, data.history.facts, Popular.of(data.before), self.names)
+        past = Past(folder, data.history.facts, Popular.of(data.before), self.names, chosen=every_column, around=around)
         self.columns = past.features.names
         pools, rows, evidence, heard = [], [], [], []
         for place, query in enumerate(data.tasks.queries):

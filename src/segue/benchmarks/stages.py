@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segue.benchmarks._blend import say
 from segue.benchmarks._stages import Float64, Table, asked, movielens, town
 from segue.evaluation.intervals import bootstrap, paired
-from segue.features.compute import CONTEXT
+from segue.features import wide
+from segue.features.compute import CONTEXT, proven
 from segue.ranking.blend import Blend
 from segue.ranking.boosting import Boosting
 from segue.ranking.logistic import Logistic
@@ -27,14 +29,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "artist_skipped_here",
         "artist_of_last",
         "album_of_last",
-        "artist_rate",
     ),
-    "tags": ("tags_finished", "tags_skipped", "tags_here", "tags_of_last"),
-    "year": ("new_release", "age", "age_unknown", "era"),
-    "length": ("length", "length_rate"),
-    "here and now": (*CONTEXT, "own_rate"),
+    "year": ("new_release", "age", "age_unknown"),
+    "length": ("length",),
+    "here and now": CONTEXT,
 }
-"""Features by what they are of; what is in none of these is what the sources said."""
+"""Features that the night makes, by what they are of; what is in none of these is what the sources said."""
+MORE: dict[str, tuple[str, ...]] = {
+    "tags": ("tags_finished", "tags_skipped", "tags_here", "tags_of_last"),
+    "era, length, artist, own rate": ("era", "length_rate", "artist_rate", "own_rate"),
+    **wide.GROUPS,
+}
+"""Features that a model may name, by group: each is tried beside those that the night makes."""
+LEARNERS: dict[str, Callable[[], Any]] = {"logistic": Logistic, "boosting": Boosting}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-ablation", action="store_true", help="the models only")
+    parser.add_argument(
+        "--ablate", choices=LEARNERS, default="boosting", help="the ranker that is taught anew without each part"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
-    """Every source alone, rank fusion, logistic regression and boosting of all; then logistic without each part."""
+    """Every source alone, rank fusion, logistic and boosting of all; then one of them without and with each part."""
     say("the listening")
     data = movielens(args.movielens) if args.movielens else town(args.songs, args.listeners, args.days, args.seed)
     answers = asked(data, args.limit, args.seed, say)
@@ -59,11 +69,14 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         table = Table(data, answers, Path(folder), args.seed)
         found: dict[str, Float64] = {name: table.alone(name, args.k) for name in table.names}
         single = max(found, key=lambda name: float(found[name].mean()))
-        for name, make in (("logistic", Logistic), ("boosting", Boosting)):
+        usual = proven(table.names)
+        for name, make in LEARNERS.items():
             say(name)
-            found[f"two stages, {name}"] = table.learned(make, table.names, table.columns, args.k)
+            found[f"two stages, {name}"] = table.learned(make, table.names, usual, args.k)
         found["rank fusion"] = table.fused(Blend(), args.k)
-        without = {} if args.no_ablation else ablation(table, found["two stages, logistic"], args.k)
+        whole, make = found[f"two stages, {args.ablate}"], LEARNERS[args.ablate]
+        without = [] if args.no_ablation else ablation(table, make, whole, args.k)
+        beside = [] if args.no_ablation else additions(table, make, whole, args.k)
     return {
         "data": "MovieLens 100K" if args.movielens else f"town of {args.songs} songs, {args.listeners} listeners",
         "listeners": len(data.tasks),
@@ -74,30 +87,45 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             {"model": name, **_interval(values), "over_best_single": _difference(values, found[single])}
             for name, values in sorted(found.items(), key=lambda one: -float(one[1].mean()))
         ],
+        "ablated": args.ablate,
         "without": without,
+        "with": beside,
     }
 
 
-def ablation(table: Table, whole: Float64, k: int) -> list[dict[str, object]]:
-    """Logistic regression without each source (its candidates and columns) and each group of features, taught anew."""
+def ablation(table: Table, make: Callable[[], Any], whole: Float64, k: int) -> list[dict[str, object]]:
+    """A ranker without each source (its candidates and columns) and each group of features, taught anew."""
     out: list[tuple[str, Float64]] = []
+    usual = proven(table.names)
     for name in table.names:
         say(f"without {name}")
         others = [other for other in table.names if other != name]
-        out.append((f"source {name}", table.learned(Logistic, others, kept(table, (name,), ()), k)))
+        out.append((f"source {name}", table.learned(make, others, kept(usual, (name,), ()), k)))
     for group, columns in GROUPS.items():
         say(f"without {group}")
-        out.append((f"features: {group}", table.learned(Logistic, table.names, kept(table, (), columns), k)))
-    said = [column for column in table.columns if not any(column in group for group in GROUPS.values())]
-    out.append(("features: what the sources said", table.learned(Logistic, table.names, kept(table, (), said), k)))
+        out.append((f"features: {group}", table.learned(make, table.names, kept(usual, (), columns), k)))
+    said = [column for column in usual if not any(column in group for group in GROUPS.values())]
+    out.append(("features: what the sources said", table.learned(make, table.names, kept(usual, (), said), k)))
     return [{"without": name, **_interval(values), "loses": _difference(whole, values)} for name, values in out]
 
 
-def kept(table: Table, sources: Sequence[str], columns: Sequence[str]) -> list[str]:
+def additions(table: Table, make: Callable[[], Any], whole: Float64, k: int) -> list[dict[str, object]]:
+    """A ranker with each group that the night leaves out, beside what it makes, and with all of them, taught anew."""
+    usual, out = proven(table.names), []
+    tried = {group: [name for name in columns if name not in usual] for group, columns in MORE.items()}
+    tried["all of these"] = [name for columns in tried.values() for name in columns]
+    for group, columns in tried.items():
+        if columns:
+            say(f"with {group}")
+            out.append((group, table.learned(make, table.names, [*usual, *columns], k)))
+    return [{"with": name, **_interval(values), "gains": _difference(values, whole)} for name, values in out]
+
+
+def kept(all_of: Sequence[str], sources: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns without those of some sources and without some others."""
     kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
     gone = {*columns, *(source + kind for source in sources for kind in kinds)}
-    return [column for column in table.columns if column not in gone]
+    return [column for column in all_of if column not in gone]
 
 
 def _interval(values: Float64) -> dict[str, object]:

@@ -13,6 +13,7 @@ from segue.core.clock import part_of_week
 from segue.core.types import MISSING, NO_DAY, Candidates, Float32, Int32, Int64, Items, Query
 from segue.features.kernels import fill_evidence, fill_own
 from segue.features.taste import LATEST, TASTE, fill_taste, tags_of
+from segue.features.wide import GROUPS, WIDE, Around, fill_wide
 
 CONTEXT = ("night", "morning", "daytime", "weekend", "in_session", "session_length", "session_skips", "known")
 """The same for every candidate of a query: they move P(listen), not the order."""
@@ -38,9 +39,14 @@ OWN = (
 )
 
 
+PROVEN: frozenset[str] = frozenset()
+"""Columns of TASTE and WIDE that `segue benchmark stages` has shown to carry something of their own."""
+
+
 def proven(sources: Sequence[str]) -> tuple[str, ...]:
-    """The columns that the night learns from: all but TASTE, which carried nothing of its own and costs a third of a row."""
-    return tuple(name for name in Features(sources).names if name not in TASTE)
+    """The columns that the night learns from: without those that carried nothing of their own, which no request then makes."""
+    optional = {*TASTE, *WIDE} - PROVEN
+    return tuple(name for name in Features(sources).names if name not in optional)
 
 
 class RemembersPlays(Protocol):
@@ -77,25 +83,38 @@ class Features:
     For each source and its rank r from 0: <source> = (k + 1) / (k + 1 + r); <source>_top = the same with the steeper `top`
     in place of k; <source>_score = its score between its worst (0) and best (1) for this query; each 0 where silent. The
     same three with _here inside a session, 0 outside of one, so that a linear model may trust sources differently there.
-    <source>_said = 1 or 0. Then OWN (made in segue.features.kernels), TASTE (segue.features.taste), CONTEXT. No raw scores: a
-    refit changes their scale every night. `only` names the columns that are wanted, in that order: what a model of another
-    version learned from; ValueError for others. A source of the candidates that is not named is not seen; a named one that
-    is absent (it was late) is silent.
+    <source>_said = 1 or 0. Then OWN (made in segue.features.kernels), TASTE (segue.features.taste), CONTEXT, and the groups
+    of segue.features.wide, which look at `around`. No raw scores: a refit changes their scale every night. `only` names the
+    columns that are wanted, in that order: what a model of another version learned from; ValueError for others. What it
+    does not name of TASTE and WIDE is not computed. A source of the candidates that is not named is not seen; a named one
+    that is absent (it was late) is silent.
     """
 
-    def __init__(self, sources: Sequence[str], *, k: float = 20.0, top: float = 3.0, only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        *,
+        k: float = 20.0,
+        top: float = 3.0,
+        only: Sequence[str] | None = None,
+        around: Around | None = None,
+    ) -> None:
         self.sources = tuple(sources)
         self.k = k
         self.top = top
         kinds = ("", "_top", "_score", "_here", "_top_here", "_score_here", "_said")
         evidence = [f"{source}{kind}" for kind in kinds for source in self.sources]
-        self.names: tuple[str, ...] = (*evidence, *OWN, *TASTE, *CONTEXT)
-        self._width, self._kept = len(self.names), None
-        if only is not None and tuple(only) != self.names:
-            if not set(only) <= set(self.names):
-                raise ValueError(f"no such features: {', '.join(sorted(set(only) - set(self.names)))}")
-            self._kept = np.array([self.names.index(name) for name in only], np.intp)
-            self.names = tuple(only)
+        usual = (*evidence, *OWN, *TASTE, *CONTEXT)
+        self._usual, self._around, self._kept = len(usual), around or Around.nothing(), None
+        wanted = {*usual, *WIDE} if only is None else set(only)
+        self._groups = tuple(group for group, names in GROUPS.items() if not wanted.isdisjoint(names))
+        made = (*usual, *(name for group in self._groups for name in GROUPS[group]))
+        if only is not None and tuple(only) != made:
+            if not wanted <= set(made):
+                raise ValueError(f"no such features: {', '.join(sorted(wanted - set(made)))}")
+            self._kept = np.array([made.index(name) for name in only], np.intp)
+        self._width = len(made)
+        self.names: tuple[str, ...] = made if only is None else tuple(only)
         self._tasteful = any(name in TASTE for name in self.names)
 
     def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
@@ -110,7 +129,9 @@ class Features:
         if here:
             out[:, 3 * m : 6 * m] = evidence
         out[:, 6 * m : 7 * m] = said
-        out[:, 7 * m + len(OWN) + len(TASTE) :] = _context(query)
+        out[:, 7 * m + len(OWN) + len(TASTE) : self._usual] = _context(query)
+        if self._groups:
+            fill_wide(out[:, self._usual :], self._groups, query, candidates.items, facts, self._around)
         recent, song = query.recent, _song(candidates.items, facts)
         fill_own(
             out[:, 7 * m :],

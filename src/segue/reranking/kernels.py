@@ -11,6 +11,9 @@ from numba import njit
 SMOOTHING = 0.01
 """Share of the wanted mix in the slate's own, so that the divergence stays finite (Steck 2018, alpha)."""
 
+LEAST = 1e-3
+"""Of a song's variance, what the songs before can never explain (DPP): even a copy loses a finite number."""
+
 
 @njit(cache=True, nogil=True)
 def fill(columns, scores, before, carried, draws, settings, variety, forced):  # type: ignore[no-untyped-def]
@@ -26,6 +29,7 @@ def fill(columns, scores, before, carried, draws, settings, variety, forced):  #
     picks, propensities, explored = np.empty(k, np.int64), np.empty(k, np.float32), np.zeros(k, np.bool_)
     used = np.zeros(n, np.bool_)
     effective, closest, given = scores.copy(), np.zeros(m), np.zeros(len(variety.mix))
+    explained = np.zeros((k if variety.joint else 0, m), np.float64)
     new_songs, made = 0, 0
     for place in range(k):
         if m:
@@ -53,7 +57,7 @@ def fill(columns, scores, before, carried, draws, settings, variety, forced):  #
         new_songs += not heard[choice]
         made += 1
         if m:
-            remember_pick(variety, choice, closest, given)
+            remember_pick(variety, (choice, place), closest, given, explained)
     return picks[:made], propensities[:made], explored[:made]
 
 
@@ -167,8 +171,9 @@ def rescore(variety, scores, closest, given, places, effective):  # type: ignore
     """Scores of the m best candidates for the next place into effective, and the order that they give, best first (m,).
 
     Maximal marginal relevance (Carbonell, Goldstein 1998): less weights[0] times the likeness to the most alike song of
-    the places before; less weights[1] times the divergence from the listener's mix, once for each place so far, so that
-    the weight means the same in slates of any length (Steck weighs one divergence against a sum over the list).
+    the places before, or where they count jointly, plus weights[0] times the log of what they do not explain of it; less
+    weights[1] times the divergence from the listener's mix, once for each place so far, so that the weight means the same
+    in slates of any length (Steck weighs one divergence against a sum over the list).
     """
     m, n_tags, after, whole = len(variety.tags_ptr) - 1, len(variety.mix), places + 1, 0.0
     without = np.empty(n_tags)
@@ -185,13 +190,54 @@ def rescore(variety, scores, closest, given, places, effective):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def remember_pick(variety, pick, closest, given):  # type: ignore[no-untyped-def]
-    """Take a song that got a place into what the next places are scored against."""
-    m = len(variety.tags_ptr) - 1
-    if pick >= m:
+def kernel_entry(variety, i, j):  # type: ignore[no-untyped-def]
+    """Likeness of two different songs as an entry of a positive semidefinite matrix whose diagonal is 1.
+
+    The mean of (1 + cosine) / 2 and Jaccard of tags; a song without a vector, or without tags, is like no other by that part.
+    Both parts are kernels, and so is their mean, whatever is known of whom. Where nobody has vectors, tags alone count.
+    """
+    tagged, dot = 0.0, np.float32(0.0)
+    a, b = variety.tags_ptr[i], variety.tags_ptr[j]
+    n, m = variety.tags_ptr[i + 1] - a, variety.tags_ptr[j + 1] - b
+    if n > 0 and m > 0:
+        both = 0
+        for s in range(n):
+            for t in range(m):
+                both += variety.tags[a + s] == variety.tags[b + t]
+        tagged = both / (n + m - both)
+    if variety.vectors.shape[1] == 0:
+        return tagged
+    for c in range(variety.vectors.shape[1]):
+        dot += variety.vectors[i, c] * variety.vectors[j, c]
+    heard = (1.0 + min(max(np.float64(dot), -1.0), 1.0)) / 2.0 if dot == dot else 0.0
+    return (heard + tagged) / 2.0
+
+
+@njit(cache=True, nogil=True)
+def remember_pick(variety, pick, closest, given, explained):  # type: ignore[no-untyped-def]
+    """Take a song that got a place, pick = (song, place), into what the next places are scored against.
+
+    Jointly (a determinantal point process, fast greedy MAP of Chen et al. 2018): the places before are a Cholesky factor, a row
+    of `explained` (k, m) each; what a song adds to the log-determinant is log(1 - the sum of its squares), and closest is
+    less that. What is told in full by the songs before stays finite: the remainder is at least LEAST.
+    """
+    m, (song, place) = len(variety.tags_ptr) - 1, pick
+    if song >= m:
         return
-    if variety.weights[0] > 0:
+    if variety.weights[0] > 0 and not variety.joint:
         for i in range(m):
-            closest[i] = max(closest[i], likeness(variety, i, pick))
+            closest[i] = max(closest[i], likeness(variety, i, song))
+    if variety.weights[0] > 0 and variety.joint:
+        root = np.exp(-closest[song] / 2.0)
+        for i in range(m):
+            entry = 1.0 if i == song else kernel_entry(variety, i, song)
+            for before in range(place):
+                entry -= explained[before, i] * explained[before, song]
+            explained[place, i] = entry / root
+        for i in range(m):
+            left = 1.0
+            for before in range(place + 1):
+                left -= explained[before, i] * explained[before, i]
+            closest[i] = -np.log(max(left, LEAST))
     for t in range(len(variety.mix)):
-        given[t] += variety.mass[pick, t]
+        given[t] += variety.mass[song, t]

@@ -35,10 +35,11 @@ class Radio:
     with fewer than `few` plays that are near by sound (at least half as near as the nearest), in proportion to how near; it
     goes back to the softmax where there are none. The propensity counts both ways a song can be drawn.
 
-    `fatigue` and `freshness` move scores before the filling, `diversity` (unlike the songs before) and `calibration` (the
-    listener's own mix of tags) from place to place among the DEPTH best, each in standard deviations of the scores; 0
-    switches one off, and then it costs nothing. What is best and what the draws weigh by are the moved scores, so
-    propensities stay exact. Calibration does not speak where the listener asked for something (seeds).
+    `fatigue` and `freshness` move scores before the filling, `diversity` (unlike the songs before, by the most alike of them,
+    "mmr", or by all together, "dpp") and `calibration` (the listener's own mix of tags) from place to place among the DEPTH
+    best, each in standard deviations of the scores; 0 switches one off, and then it costs nothing. What is best and what the
+    draws weigh by are the moved scores, so propensities stay exact. Calibration does not speak where the listener asked for
+    something (seeds).
     """
 
     name: ClassVar[str] = "radio"
@@ -57,6 +58,7 @@ class Radio:
         few: float = 5.0,
         max_per_album: int = 0,
         diversity: float = 0.0,
+        diversity_by: str = "mmr",
         calibration: float = 0.0,
         fatigue: float = 0.0,
         freshness: float = 0.0,
@@ -64,7 +66,9 @@ class Radio:
     ) -> None:
         self._facts, self._state, self._vectors = facts, state, vectors
         self.artist_gap, self.max_per_artist, self.max_per_album = artist_gap, max_per_artist, max_per_album
-        self.diversity, self.calibration = diversity, calibration
+        if diversity_by not in ("mmr", "dpp"):
+            raise ValueError(f"diversity_by: expected mmr or dpp, found {diversity_by!r}")
+        self.diversity, self.diversity_by, self.calibration = diversity, diversity_by, calibration
         self.fatigue, self.freshness = fatigue, freshness
         self.explore, self.explore_pool, self.temperature = explore, explore_pool, temperature
         self.newcomers, self.few = newcomers, few
@@ -169,7 +173,8 @@ class Radio:
         if not (self.diversity or self.calibration):
             return Variety.off()
         vectors = np.zeros((len(items), 0), np.float32) if self._vectors is None or not self.diversity else self._vectors(items)
-        return variety_of(items, vectors, query, facts, np.array([self.diversity, self.calibration]) / self.temperature)
+        weights = np.array([self.diversity, self.calibration]) / self.temperature
+        return variety_of(items, vectors, query, facts, weights, joint=self.diversity_by == "dpp")
 
     def _limits(self, limit: int) -> NDArray[np.int64]:
         """Gap and cap of an artist, size of the pool, cap of an album (as good as none where it is 0)."""

@@ -33,6 +33,7 @@ class Variety(NamedTuple):
     tags: Int32
     mix: Float64  # (T,) the wanted share of each of T tags, sums to 1; (0,) where no mix is known
     mass: Float64  # (m, T) the share of a song that is each of these tags
+    joint: bool = False  # likeness to all places before at once (DPP), not to the most alike of them (MMR)
 
     @staticmethod
     def off() -> Variety:
@@ -50,7 +51,7 @@ OFF = Variety(
 )
 
 
-def variety_of(items: Int32, vectors: Float32, query: Query, facts: Items, weights: Float64) -> Variety:
+def variety_of(items: Int32, vectors: Float32, query: Query, facts: Items, weights: Float64, joint: bool = False) -> Variety:
     """The columns of the m best candidates, best first; weights (2,) of likeness and of the mix."""
     ptr, tags = tag_rows(facts, items)
     mix, mass = np.zeros(0), np.zeros((len(items), 0))
@@ -59,7 +60,7 @@ def variety_of(items: Int32, vectors: Float32, query: Query, facts: Items, weigh
         mass = np.zeros((len(items), len(mix)))
         if len(mix):
             masses(ptr, tags, names, mass)
-    return Variety(weights, np.ascontiguousarray(vectors, np.float32), ptr, tags, mix, mass)
+    return Variety(weights, np.ascontiguousarray(vectors, np.float32), ptr, tags, mix, mass, joint)
 
 
 def wanted_mix(query: Query, facts: Items) -> tuple[Int32, Float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +17,7 @@ from segue.core.stages import Ranker
 from segue.core.types import MISSING, Arrays, Bool, Candidates, Float32, History, Int32, Items, Query, Sparse
 from segue.evaluation.calibration import Calibration, calibration
 from segue.features.compute import Features, Memory, proven
+from segue.features.wide import Around
 from segue.training.dataset import mapped
 from segue.training.kernels import fresh_shares
 from segue.training.measure import Answers, allowed
@@ -32,6 +33,10 @@ HALF_LIFE_S = 14 * 86_400.0
 """Decay of play counts, as the online state's by default."""
 SHARE_PRIOR = 10.0
 _CHUNK = 1 << 22
+
+
+Columns = Callable[[Sequence[str]], Sequence[str]]
+"""Which columns rankers learn from, by the names of the sources."""
 
 
 class LearnedRanker(Ranker, Protocol):
@@ -81,18 +86,28 @@ class Past:
     same function.
     """
 
-    def __init__(self, folder: Path, facts: Items, popular: Popular, sources: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        facts: Items,
+        popular: Popular,
+        sources: Sequence[str],
+        *,
+        chosen: Columns = proven,
+        around: Around | None = None,
+    ) -> None:
         columns = mapped(folder)
         self.user, self.item, self.at = columns["user"], columns["item"], columns["at"]
         self.session, self.signal = columns["session"], columns["signal"]
         self.facts = facts
         self.popular = popular
-        self.features = Features(sources, only=proven(sources))
+        self._chosen, self._around = chosen, around
+        self.features = Features(sources, only=chosen(sources), around=around)
 
     def with_sources(self, sources: Sequence[str]) -> Past:
         """The same past for a ranker that knows other sources."""
         other = copy.copy(self)
-        other.features = Features(sources, only=proven(sources))
+        other.features = Features(sources, only=self._chosen(sources), around=self._around)
         return other
 
     def rows(self, query: Query, candidates: Candidates) -> Float32:

@@ -78,6 +78,7 @@ def reranker_of(home: Home, radio: config.Radio) -> Radio:
         newcomers=radio.newcomers,
         max_per_album=radio.max_per_album,
         diversity=radio.diversity,
+        diversity_by=radio.diversity_by,
         calibration=radio.calibration,
         fatigue=radio.fatigue,
         freshness=radio.freshness,

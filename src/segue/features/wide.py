@@ -1,0 +1,183 @@
+"""Groups of columns that cost nothing until a model names one: vectors of taste, ways, clock, audience, wishes, shelf life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segue.core.clock import DAY_MS, HOUR_MS
+from segue.core.facts import tag_rows
+from segue.core.types import MISSING, Bool, Float32, Int32, Items, Query
+from segue.features.taste import LATEST
+
+Float64 = NDArray[np.float64]
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "vectors": ("vector_user", "vector_taste", "vector_here", "vector_last"),
+        "ways": ("lately", "span", "idle", "session_mean", "skips_in_a_row"),
+        "clock": ("hour_sin", "hour_cos", "week_sin", "week_cos", "season_sin", "season_cos"),
+        "audience": ("age_match", "region_match", "age_band", "device"),
+        "wishes": ("asked", "asked_tags", "asked_artist"),
+        "shelf": ("on_platform", "tags_number"),
+    }
+)
+WIDE: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
+SESSION_GAP_MS = HOUR_MS // 2
+FADES = 0.95
+"""How much less each play before weighs in the mean vectors, as in features.taste."""
+YEAR_DAYS = 365.2425
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the night hands to features besides the answers of the sources; an empty array where it has none.
+
+    Vectors are those that a factor model learned: the inner product of a listener's and a song's says how much is liked, the
+    cosine of two songs' how alike their listeners are.
+    """
+
+    users: Float32  # (u, d)
+    items: Float32  # (n, d)
+    by_age: Float32  # (n, age bands) log of a song's share of plays by the band over the band's share of all plays
+    by_region: Float32  # (n, regions) the same by region
+
+    @staticmethod
+    def nothing() -> Around:
+        """Every column that needs it is 0."""
+        blank = np.zeros((0, 0), np.float32)
+        return Around(blank, blank, blank, blank)
+
+
+def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32, facts: Items, around: Around) -> None:
+    """Write the columns of some groups side by side into out (n, their columns), zeros so far, a candidate a row.
+
+    Items beyond the facts or the vectors are strangers to them: 0. What is asked of the listener is asked of the newest LATEST
+    plays and votes, as many as the state keeps whatever its settings and no more by night. Nothing here reads counts that state
+    and history round differently, so both give the same bits.
+    """
+    at = 0
+    for group in groups:
+        width = len(GROUPS[group])
+        part = out[:, at : at + width]
+        at += width
+        if group == "vectors":
+            part[:] = _vectors(query, items, around)
+        elif group == "ways":
+            part[:] = _ways(query)
+        elif group == "clock":
+            part[:] = _clock(query)
+        elif group == "audience":
+            part[:] = _audience(query, items, around)
+        elif group == "wishes":
+            part[:] = _wishes(query, items, facts)
+        else:
+            part[:] = _shelf(query, items, facts)
+
+
+def _vectors(query: Query, items: Int32, around: Around) -> Float32:
+    """(n, 4): the listener's liking, in deviations of the candidates' from their mean, since each fit has another scale; then
+    cosines with the means of the songs finished lately, finished in this session, and with the newest of them."""
+    out = np.zeros((len(items), 4), np.float32)
+    if not len(around.items):
+        return out
+    x = _taken(around.items, items)
+    length = np.sqrt(np.einsum("ij,ij->i", x, x)) + np.float32(1e-9)
+    if 0 <= query.user < len(around.users):
+        liking = x @ around.users[query.user]
+        out[:, 0] = (liking - liking.mean()) / (liking.std() + np.float32(1e-6))
+    recent = query.recent
+    wanted = np.flatnonzero((recent.signal[:LATEST] > 0) & (recent.items[:LATEST] < len(around.items)))
+    if len(wanted):
+        theirs = around.items[recent.items[wanted]].astype(np.float32)
+        theirs /= np.sqrt(np.einsum("ij,ij->i", theirs, theirs))[:, None] + np.float32(1e-9)
+        fades = FADES ** np.arange(len(wanted), dtype=np.float32)
+        means = np.stack((fades @ theirs, (fades * recent.in_session[wanted]) @ theirs, theirs[0]))
+        means /= np.sqrt(np.einsum("ij,ij->i", means, means))[:, None] + np.float32(1e-9)
+        out[:, 1:] = (x @ means.T) / length[:, None]
+    return out
+
+
+def _taken(table: Float32, items: Int32) -> Float32:
+    """Rows of a table, zeros beyond it."""
+    known: Bool = items < len(table)
+    rows = table[items if known.all() else np.minimum(items, len(table) - 1)].astype(np.float32, copy=False)
+    return rows if known.all() else rows * known[:, None]
+
+
+def _ways(query: Query) -> Float32:
+    """(5,): log(1 + plays and votes that are looked at), log(1 + days they span), log(1 + hours since the newest), log of the
+    mean number of plays without a gap of half an hour, how many of the newest were refused one after the other."""
+    at, signal = query.recent.at[:LATEST], query.recent.signal[:LATEST]
+    if not len(at):
+        return np.zeros(5, np.float32)
+    runs = 1 + int((-np.diff(at) > SESSION_GAP_MS).sum())
+    spoke = signal[signal != 0]
+    refused = int(np.argmax(np.append(spoke > 0, True)))
+    idle, span = max(query.now - int(at[0]), 0) / HOUR_MS, max(query.now - int(at[-1]), 0) / DAY_MS
+    return np.array([np.log1p(len(at)), np.log1p(span), np.log1p(idle), np.log(len(at) / runs), refused], np.float32)
+
+
+def _clock(query: Query) -> Float32:
+    """(6,): hour of the day, hour of the week and day of the year, each as sine and cosine, local time of the region."""
+    hour = query.context.hour_of_week
+    turns = np.array([hour % 24 / 24, hour / 168, query.now / DAY_MS / YEAR_DAYS % 1]) * 2 * np.pi
+    return np.column_stack((np.sin(turns), np.cos(turns))).reshape(-1).astype(np.float32)
+
+
+def _audience(query: Query, items: Int32, around: Around) -> Float32:
+    """(n, 4): how much more listeners of this age band, of this region, play the song than others; the band and the kind of
+    device, both from 1, 0 not known."""
+    out, context = np.zeros((len(items), 4), np.float32), query.context
+    for column, (table, code) in enumerate(((around.by_age, context.age_band), (around.by_region, context.region))):
+        if 0 <= code < table.shape[1]:
+            out[:, column] = _taken(table, items)[:, code]
+    out[:, 2], out[:, 3] = context.age_band + 1, context.device + 1
+    return out
+
+
+def _wishes(query: Query, items: Int32, facts: Items) -> Float32:
+    """(n, 3): whether the radio was started from something, the share of the tags asked for that the song has, 1 where its
+    artist was asked for or is that of a song asked for."""
+    out, seeds = np.zeros((len(items), 3), np.float32), query.seeds
+    if not seeds:
+        return out
+    out[:, 0] = 1.0
+    known = np.flatnonzero(items < len(facts))
+    if len(seeds.tags):
+        ptr, tags = tag_rows(facts, items[known])
+        owner = np.repeat(known, np.diff(ptr))
+        np.add.at(out[:, 1], owner[np.isin(tags, seeds.tags)], np.float32(1.0) / np.float32(len(seeds.tags)))
+    of_songs = facts.artist[seeds.items[seeds.items < len(facts)]]
+    artists = np.concatenate((seeds.artists, of_songs[of_songs != MISSING]))
+    out[known, 2] = np.isin(facts.artist[items[known]], artists)
+    return out
+
+
+def _shelf(query: Query, items: Int32, facts: Items) -> Float32:
+    """(n, 2): log(1 + days since the catalogue first saw the song), log(1 + its tags)."""
+    out = np.zeros((len(items), 2), np.float32)
+    known = np.flatnonzero(items < len(facts))
+    days = np.maximum(query.now // DAY_MS - facts.added[items[known]].astype(np.int64), 0)
+    out[known, 0] = np.log1p(days)
+    out[known, 1] = np.log1p(facts.tags_ptr[items[known] + 1] - facts.tags_ptr[items[known]])
+    return out
+
+
+def lift_of(user: Int32, item: Int32, group: NDArray[np.integer], sizes: tuple[int, int], strength: float = 20.0) -> Float32:
+    """A table of Around from plays (m,) of users who are in a group each (u,), below 0 not known; sizes: (n_items, groups).
+
+    log((plays of the song by the group + strength * share of the group) / (plays of the song + strength) / share of the group),
+    float32: 0 for a song that nobody has played; shrunk as by `strength` plays of everybody.
+    """
+    n_items, groups = sizes
+    theirs = group[user].astype(np.int64)
+    told = (theirs >= 0) & (theirs < groups)
+    place = item[told].astype(np.int64) * groups + theirs[told]
+    plays = np.bincount(place, minlength=n_items * groups).reshape(n_items, groups).astype(np.float64)
+    share = (plays.sum(axis=0) + 1.0) / (plays.sum() + groups)
+    lift = (plays + strength * share) / (plays.sum(axis=1, keepdims=True) + strength) / share
+    return np.asarray(np.log(lift), np.float32)
