@@ -13,6 +13,7 @@ from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLo
 from segue.core.evidence import union
 from segue.core.types import Arrays, Candidates, Float32, History, Items, Query, Recent, Scored
 from segue.features.compute import Features, proven, remember
+from segue.features.wide import Around
 from segue.ranking.boosting import Boosting
 from segue.ranking.logistic import Logistic
 from segue.storage.artifacts.folder import FolderArtifacts
@@ -34,6 +35,8 @@ FACTS = replace(
     tags_ptr=np.arange(N_ITEMS + 1, dtype=np.int64) * 2,
     tags=(np.arange(2 * N_ITEMS) % 7).astype(np.int32),
 )
+_FACTORS = np.random.default_rng(9).normal(size=(N_USERS + N_ITEMS, 6)).astype(np.float32)
+AROUND = Around(_FACTORS[: N_USERS // 2], _FACTORS[N_USERS + 5 :], np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def history() -> History:
 def past(history: History, tmp_path_factory: pytest.TempPathFactory) -> Past:
     folder = tmp_path_factory.mktemp("parked")
     park(history, folder)
-    return Past(folder, FACTS, Popular.of(split_by_time(history, CUT)[0]), ("ring", "loved"))
+    return Past(folder, FACTS, Popular.of(split_by_time(history, CUT)[0]), ("ring", "loved"), around=AROUND)
 
 
 def moments(history: History) -> list[Query]:
@@ -96,7 +99,8 @@ def test_outcomes(history: History, past: Past) -> None:
 def test_the_night_has_the_rows_of_the_day_to_the_bit(history: History, past: Past, tmp_path: Path) -> None:
     """Fold the log up to a moment, ask the state as by day, and compare with the replay of that moment."""
     events = walks()
-    features = Features(("ring", "loved"), only=proven(("ring", "loved")))
+    features = Features(("ring", "loved"), only=proven(("ring", "loved")), around=AROUND)
+    assert {"vector_user", "vector_here", "idle"} <= set(features.names)
     rng = np.random.default_rng(1)
     asked = [query for query in moments(history) if query.session]
     for place, query in enumerate([asked[i] for i in rng.choice(len(asked), 5, replace=False)]):
@@ -179,7 +183,9 @@ def test_shuffling_the_future_changes_no_feature_of_the_past(history: History, p
         item[late], signal[late] = history.item[order], -history.signal[order]
         shuffled = replace(history, item=item, signal=signal)
         park(shuffled, tmp_path / str(place))
-        other = Past(tmp_path / str(place), FACTS, Popular.of(split_by_time(shuffled, CUT)[0]), ("ring", "loved"))
+        other = Past(
+            tmp_path / str(place), FACTS, Popular.of(split_by_time(shuffled, CUT)[0]), ("ring", "loved"), around=AROUND
+        )
         row = query.request_id - 1
         start = int(np.searchsorted(history.user, np.int32(query.user)))
         again = query_before(shuffled, start, row, now=query.now, session=query.session - 1, limit=10)

@@ -39,7 +39,7 @@ OWN = (
 )
 
 
-PROVEN: frozenset[str] = frozenset()
+PROVEN: frozenset[str] = frozenset({*GROUPS["vectors"], *GROUPS["ways"]})
 """Columns of TASTE and WIDE that `segue benchmark stages` has shown to carry something of their own."""
 
 

@@ -9,10 +9,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.clock import DAY_MS, HOUR_MS
+from segue.core.clock import DAY_MS
 from segue.core.facts import tag_rows
 from segue.core.types import MISSING, Bool, Float32, Int32, Items, Query
 from segue.features.taste import LATEST
+from segue.features.vectors import fill_vectors, ways
 
 Float64 = NDArray[np.float64]
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -26,10 +27,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 WIDE: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
-SESSION_GAP_MS = HOUR_MS // 2
-FADES = 0.95
-"""How much less each play before weighs in the mean vectors, as in features.taste."""
 YEAR_DAYS = 365.2425
+_STRANGER = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,13 @@ class Around:
     items: Float32  # (n, d)
     by_age: Float32  # (n, age bands) log of a song's share of plays by the band over the band's share of all plays
     by_region: Float32  # (n, regions) the same by region
+
+    def __post_init__(self) -> None:
+        """Read-only, as mapped files are: the kernels are compiled for one kind of array."""
+        for name, table in vars(self).items():
+            view = np.ascontiguousarray(table, np.float32).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     @staticmethod
     def nothing() -> Around:
@@ -65,7 +71,7 @@ def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32,
         part = out[:, at : at + width]
         at += width
         if group == "vectors":
-            part[:] = _vectors(query, items, around)
+            _vectors(part, query, items, around)
         elif group == "ways":
             part[:] = _ways(query)
         elif group == "clock":
@@ -78,27 +84,14 @@ def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32,
             part[:] = _shelf(query, items, facts)
 
 
-def _vectors(query: Query, items: Int32, around: Around) -> Float32:
+def _vectors(out: Float32, query: Query, items: Int32, around: Around) -> None:
     """(n, 4): the listener's liking, in deviations of the candidates' from their mean, since each fit has another scale; then
     cosines with the means of the songs finished lately, finished in this session, and with the newest of them."""
-    out = np.zeros((len(items), 4), np.float32)
-    if not len(around.items):
-        return out
-    x = _taken(around.items, items)
-    length = np.sqrt(np.einsum("ij,ij->i", x, x)) + np.float32(1e-9)
-    if 0 <= query.user < len(around.users):
-        liking = x @ around.users[query.user]
-        out[:, 0] = (liking - liking.mean()) / (liking.std() + np.float32(1e-6))
-    recent = query.recent
-    wanted = np.flatnonzero((recent.signal[:LATEST] > 0) & (recent.items[:LATEST] < len(around.items)))
-    if len(wanted):
-        theirs = around.items[recent.items[wanted]].astype(np.float32)
-        theirs /= np.sqrt(np.einsum("ij,ij->i", theirs, theirs))[:, None] + np.float32(1e-9)
-        fades = FADES ** np.arange(len(wanted), dtype=np.float32)
-        means = np.stack((fades @ theirs, (fades * recent.in_session[wanted]) @ theirs, theirs[0]))
-        means /= np.sqrt(np.einsum("ij,ij->i", means, means))[:, None] + np.float32(1e-9)
-        out[:, 1:] = (x @ means.T) / length[:, None]
-    return out
+    if len(around.items):
+        recent, known = query.recent, 0 <= query.user < len(around.users)
+        told = (recent.items[:LATEST].copy(), recent.signal[:LATEST].copy(), recent.in_session[:LATEST].copy())
+        user = around.users[query.user].copy() if known else _STRANGER
+        fill_vectors(out, around.items, items.copy(), user, told)
 
 
 def _taken(table: Float32, items: Int32) -> Float32:
@@ -111,14 +104,10 @@ def _taken(table: Float32, items: Int32) -> Float32:
 def _ways(query: Query) -> Float32:
     """(5,): log(1 + plays and votes that are looked at), log(1 + days they span), log(1 + hours since the newest), log of the
     mean number of plays without a gap of half an hour, how many of the newest were refused one after the other."""
-    at, signal = query.recent.at[:LATEST], query.recent.signal[:LATEST]
-    if not len(at):
-        return np.zeros(5, np.float32)
-    runs = 1 + int((-np.diff(at) > SESSION_GAP_MS).sum())
-    spoke = signal[signal != 0]
-    refused = int(np.argmax(np.append(spoke > 0, True)))
-    idle, span = max(query.now - int(at[0]), 0) / HOUR_MS, max(query.now - int(at[-1]), 0) / DAY_MS
-    return np.array([np.log1p(len(at)), np.log1p(span), np.log1p(idle), np.log(len(at) / runs), refused], np.float32)
+    out = np.zeros(5, np.float32)
+    if len(query.recent):
+        ways(query.recent.at[:LATEST].copy(), query.recent.signal[:LATEST].copy(), query.now, out)
+    return out
 
 
 def _clock(query: Query) -> Float32:

@@ -106,8 +106,12 @@ class Past:
 
     def with_sources(self, sources: Sequence[str]) -> Past:
         """The same past for a ranker that knows other sources."""
+        return self.seen_by(Features(sources, only=self._chosen(sources), around=self._around))
+
+    def seen_by(self, features: Features) -> Past:
+        """The same past in the columns of a ranker that learned from others."""
         other = copy.copy(self)
-        other.features = Features(sources, only=self._chosen(sources), around=self._around)
+        other.features = features
         return other
 
     def rows(self, query: Query, candidates: Candidates) -> Float32:

@@ -15,10 +15,13 @@ from segue.core.ports import ArtifactStore
 from segue.core.stages import CandidateSource, Ranker, Trainable
 from segue.core.types import Arrays, Int32
 from segue.features.compute import Features
+from segue.features.wide import Around
 
 BUNDLE = "radio"
 RANKER = "ranker."
 """Before the name of a ranker among the models of a bundle, whose other models are sources."""
+VECTORS = "als"
+"""The source whose vectors of listeners and songs features look at."""
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
@@ -62,7 +65,16 @@ def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
 
 def features_of(bundle: Bundle) -> Features:
     """The columns that the ranker of a bundle was trained on: by name, so that a model of last week serves after an update."""
-    return Features(bundle.manifest["sources"], only=bundle.manifest.get("ranker_facts", {}).get("features"))
+    only = bundle.manifest.get("ranker_facts", {}).get("features")
+    return Features(bundle.manifest["sources"], only=only, around=around_of(bundle.arrays.get(VECTORS, {})))
+
+
+def around_of(factors: Mapping[str, NDArray[Any]]) -> Around:
+    """What features look at besides the answers: the vectors that VECTORS has learned, nothing where there are none."""
+    if not {"users", "items"} <= factors.keys():
+        return Around.nothing()
+    nothing = Around.nothing()
+    return Around(factors["users"], factors["items"], nothing.by_age, nothing.by_region)
 
 
 class Registry:

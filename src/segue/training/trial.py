@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segue.core.stages import Ranker
 from segue.core.types import History
+from segue.features.wide import Around
 from segue.training.contest import choose_cut, compare, opponent_kind, plain_json
 from segue.training.dataset import split_by_time, unpark
 from segue.training.election import elect
@@ -18,7 +21,7 @@ from segue.training.learning import Past, Popular
 from segue.training.measure import Answers, Judged, MostPlayed, Values, alone, ask, at_random
 from segue.training.quality import describe, enrich, gather
 from segue.training.recipe import Night
-from segue.training.registry import Bundle, for_some, hyperparameters, ranker_of
+from segue.training.registry import VECTORS, Bundle, around_of, features_of, for_some, hyperparameters, ranker_of
 from segue.training.report import Comparison, Quality
 
 RADIO, MOST_PLAYED, RANDOM, THEIRS = "radio", "most played", "random", "champion"
@@ -52,8 +55,8 @@ def run_trial(night: Night, now: int) -> Trial:
         night.notes.append("not evaluated: no listener has plays both before and after the cut")
         choice = Choice(plain, "nothing to choose by: not evaluated")
         return Trial(counts, "none" if champion is None else "not measured", choice)
-    answers = _fit_and_ask(night, before, exam)
-    past = Past(night.history, night.facts, Popular.of(before), list(answers))
+    answers, around = _fit_and_ask(night, before, exam)
+    past = Past(night.history, night.facts, Popular.of(before), list(answers), around=around)
     everyone = answers
     with night.meter.phase("election"):
         answers = _elected(night, exam, answers, past)
@@ -78,9 +81,10 @@ def run_trial(night: Night, now: int) -> Trial:
     return Trial(counts, opponent, choice, {name: one.values for name, one in judged.items()}, comparisons, quality)
 
 
-def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers]:
-    """Each source in turn: fitted, asked everything, freed."""
+def _fit_and_ask(night: Night, before: History, exam: Exam) -> tuple[dict[str, Answers], Around]:
+    """Each source in turn: fitted, asked everything, freed; the vectors of one stay for the features, on disk."""
     answers: dict[str, Answers] = {}
+    around = Around.nothing()
     for name, factory in night.recipe.sources.items():
         if name in night.recipe.live:
             answers[name] = stand_in(before, len(exam.queries), night.settings.per_source)
@@ -91,8 +95,21 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> dict[str, Answers
             night.hyperparameters[name] = hyperparameters(source)
         with night.meter.phase(f"{name}: questions"):
             answers[name] = ask(source, exam.queries, night.settings.per_source, night.meter.progress.advance)
+        if name == VECTORS:
+            around = around_of(_on_disk(source.arrays(), ("users", "items"), night.folder / "cut"))
         del source
-    return answers
+    return answers, around
+
+
+def _on_disk(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], folder: Path) -> dict[str, NDArray[Any]]:
+    """Those of the arrays that are there, memory-mapped from files: they need no memory beside the next source."""
+    folder.mkdir(parents=True)
+    mapped: dict[str, NDArray[Any]] = {}
+    for name in names:
+        if name in arrays:
+            np.save(folder / f"{name}.npy", arrays[name], allow_pickle=False)
+            mapped[name] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 def _elected(night: Night, exam: Exam, answers: dict[str, Answers], past: Past) -> dict[str, Answers]:
@@ -147,8 +164,10 @@ class _Match:
         gone = sorted(set(self.champion.manifest["sources"]) - set(answers))
         if gone:
             self.night.notes.append(f"measured the champion without {', '.join(gone)}: not in the recipe any more")
-        theirs = past.with_sources(self.champion.manifest["sources"])
-        return judge_radio(self.night, exam, answers, self._ranker(), theirs.rows)
+        ranker = self._ranker()
+        ours_learned = any(ranker is one for one in self.choice.fitted.values())
+        theirs = past if ours_learned else past.seen_by(features_of(self.champion))
+        return judge_radio(self.night, exam, answers, ranker, theirs.rows)
 
     def _answers(self, before: History, exam: Exam, ours: Mapping[str, Answers]) -> dict[str, Answers]:
         answers: dict[str, Answers] = {}
