@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 from segue import wiring
@@ -47,12 +47,15 @@ def run(args: argparse.Namespace) -> int:
         ERR.print(f"the town is in {args.home}: `segue --home {args.home} serve` plays it", highlight=False, markup=False)
         return 0
     ERR.print("open the address below in a browser and press play; Ctrl-C stops the server, the town stays", highlight=False)
-    return serve.serve(Path(args.home), args.config, None, args.port, None)
+    from segue.cli.listening import the_rest  # brings all of scipy.signal, which a server loads anyway
+
+    with the_rest(args.home, args.config) if not args.silent else nullcontext():
+        return serve.serve(args.home, args.config, None, args.port, None)
 
 
 def settle(home: wiring.Home, args: argparse.Namespace, bar: Bar) -> None:
     """Generate the town and let it listen until this hour."""
-    from segue.cli.listening import hear, with_sound  # brings all of scipy.signal: other commands must not wait for it
+    from segue.cli.listening import FIRST, hear, with_sound  # brings all of scipy.signal: other commands must not wait for it
 
     bar.phase(f"a town of {args.songs:,} songs and {args.listeners:,} listeners")
     hour = time.time_ns() // 3_600_000_000_000 * 3_600_000
@@ -69,4 +72,4 @@ def settle(home: wiring.Home, args: argparse.Namespace, bar: Bar) -> None:
     bar.phase("folding the log into the state")
     home.catch_up()
     if not args.silent:
-        hear(home, songs, item_ids, bar)
+        hear(home, songs, item_ids, bar, None if args.no_serve else FIRST)

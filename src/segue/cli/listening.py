@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,11 +17,17 @@ from segue import wiring
 from segue.cli.output import Bar
 from segue.core.records import ItemRecord
 from segue.core.types import Float32, Int32
+from segue.library.shelf import present
 from segue.simulator.jukebox import COMPOSED
 from segue.simulator.music import opening_s, song_of
+from segue.sound.encoder import StatisticsEncoder
 from segue.sound.spectrogram import RATE, log_mel
 from segue.sound.statistics import patch_statistics
 
+FIRST = 1500
+"""Songs that are heard before the town's first night; a listener need not wait for the others."""
+AT_ONCE = 50
+"""Songs whose vectors are stored together while the town plays."""
 HEARD_S = 6.0
 """Seconds of each song that are heard: two patches of 3 s, from where the whole band plays."""
 ENCODER, SERVING = "encoder", "serving"
@@ -37,8 +46,13 @@ def statistics_of(record: ItemRecord) -> Float32:
     return patch_statistics(log_mel(heard.mean(axis=0)))
 
 
-def hear(home: wiring.Home, records: Sequence[ItemRecord], items: Int32, bar: Bar) -> int:
-    """Render, learn, embed: vectors of all the songs in place when it returns; how many joined another's work."""
+def hear(home: wiring.Home, records: Sequence[ItemRecord], items: Int32, bar: Bar, most: int | None = None) -> int:
+    """Render, learn, embed: vectors of the songs in place when it returns; how many joined another's work.
+
+    Of more than `most` songs some are heard, evenly spread, and the others by `the_rest` while the town plays.
+    """
+    step = 1 if most is None else -(-len(records) // max(most, 1))
+    records, items = records[::step], items[::step]
     bar.phase("hearing the songs")
     heard: list[Float32] = []
     context = get_context("spawn")  # threads of this process do not survive a fork
@@ -52,3 +66,38 @@ def hear(home: wiring.Home, records: Sequence[ItemRecord], items: Int32, bar: Ba
     home.artifacts.set_aliases(ENCODER, {SERVING: home.artifacts.put(ENCODER, encoder.arrays(), facts)})
     vectors = np.stack([encoder.encode_statistics(statistics) for statistics in heard])
     return home.put_vectors(str(manifest["version"]), items, vectors)
+
+
+@contextmanager
+def the_rest(home: Path, config: Path | None) -> Iterator[None]:
+    """Meanwhile songs of the town that were not heard yet are, by a process of low priority; the next start goes on."""
+    process = get_context("spawn").Process(target=_hear_the_rest, args=(home, config), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _hear_the_rest(path: Path, config: Path | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this one
+    os.nice(15)
+    with threadpool_limits(1), wiring.open_home(path, config, writer=False) as home:
+        hear_what_is_left(home)
+
+
+def hear_what_is_left(home: wiring.Home) -> int:
+    """Songs of the town without a vector of the encoder that serves get theirs, some at a time; how many that were."""
+    fitted = home.shelf.serving()
+    if fitted is None or not isinstance(fitted.encoder, StatisticsEncoder):
+        return 0
+    everything = np.arange(len(home.catalogue.items), dtype=np.int32)
+    left = everything[~present(home.vectors.get(everything, fitted.version))]
+    records = ((int(item), home.catalogue.item(int(item))) for item in left)
+    composed = [(item, record) for item, record in records if (record.extra or {}).get(COMPOSED)]
+    for first in range(0, len(composed), AT_ONCE):
+        some = composed[first : first + AT_ONCE]
+        vectors = np.stack([fitted.encoder.encode_statistics(statistics_of(record)) for _, record in some])
+        home.put_vectors(fitted.version, np.array([item for item, _ in some], np.int32), vectors)
+    return len(composed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -188,8 +189,13 @@ def _mixed(plan: Plan, rng: np.random.Generator, *, intro: bool) -> Mix:
         parts.append(_pad(plan).part(band.pad, rng, 0.0, gain=0.13 * chords, pan=0.35, send=0.8, ducked=style.pump))
     return Mix(
         [part for part in parts if len(part.start)], _beats(plan, intro_bars, rng), plan.bars * plan.bar_s + 1.5,
-        room=band.room, wet=style.wet, tone=plan.tone, kit=band.kit, drums_gain=0.62 * drums, hiss=style.hiss,
+        room=_like_room(band.room), wet=style.wet, tone=plan.tone, kit=band.kit, drums_gain=0.62 * drums, hiss=style.hiss,
     )  # fmt: skip
+
+
+def _like_room(seconds: float) -> float:
+    """The nearest of a few rooms, four to each doubling of the echo: songs that share one share its spectrum (synth._room)."""
+    return float(2.0 ** (round(4 * math.log2(seconds)) / 4))
 
 
 def _at(plan: Plan, bar: int, step: float) -> float:

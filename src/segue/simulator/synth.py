@@ -317,7 +317,7 @@ def _cabinet(hertz: float, rate: int) -> Float32:
     return np.asarray(signal.butter(2, min(hertz, 0.4 * rate), fs=rate, output="sos"), np.float32)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _room(seconds: float, rate: int, size: int) -> NDArray[np.complex64]:
     """(2, size // 2 + 1) what a room does to a spectrum: noise that falls by 60 dB, another left than right."""
     n = min(int(seconds * rate), size // 4)
