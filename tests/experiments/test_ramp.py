@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from segue.core.errors import BadInput, Corrupt, NotFound
 from segue.experiments.assignment import ARMS, NEW, OLD
 from segue.experiments.book import Book, Experiment
 from segue.experiments.desk import Desk
-from segue.experiments.health import Answers, broken, told, watch
+from segue.experiments.health import GROUPS, Answers, broken, compared, told, watch
 from segue.experiments.looking import Look, decided, found, next_look, take
 from segue.experiments.metrics import DAY_MS, SUMS, Assigned, Table
 from segue.experiments.plan import RAMP, Plan, Treatment, checked, read_plan
@@ -295,6 +296,49 @@ def test_more_trouble_than_the_margin_holds_the_way_forward_though_it_is_not_cer
     assert (taken.kind, taken.why.split(" looks")[0]) == ("stay", "share of answers late")
     assert move(PLAN, AT, msgspec.structs.replace(SEEN, watched=watch(rows(old=(1000, 10), new=(1000, 12))))).kind == "forward"
     assert watch(rows(old=(1000, 10), new=(10, 10))) == (), "too few to say anything"
+
+
+def answered(rng: np.random.Generator, listeners: int, *, bad: float, slow: float = 1.0, first: int = 0) -> Answers:
+    """Answers to listeners each of whom asks often, is late always or never, and waits for times of their own."""
+    group = (first + np.arange(listeners)) % GROUPS
+    n = rng.geometric(0.02, listeners)
+    late = n * (rng.random(listeners) < bad)
+    micros = (slow * n * rng.lognormal(8.3, 0.5, listeners)).astype(np.int64)
+    columns = [np.bincount(group, values, GROUPS).astype(np.int64) for values in (n, 0 * n, late, micros)]
+    return Answers(int(n.sum()), 0, int(late.sum()), groups=np.column_stack(columns).ravel().tolist())
+
+
+def test_answers_to_one_listener_are_alike_and_the_clustered_error_knows_it() -> None:
+    rng, wrong, naive = np.random.default_rng(97), 0, 0
+    for _ in range(150):
+        arms = {OLD: answered(rng, 150, bad=0.2), NEW: answered(rng, 150, bad=0.2, first=150)}
+        late = next(one for one in watch(arms) if one.metric.endswith("late"))
+        wrong += abs(late.harm) > 1.96 * late.se
+        p = late.harm, sum(row.late / row.n * (1 - row.late / row.n) / row.n for row in arms.values()) ** 0.5
+        naive += abs(p[0]) > 1.96 * p[1]
+        assert not broken(arms)
+    assert wrong <= 16, "5 % within chance"
+    assert naive >= 100, "the negative control: answers taken for independent cry wolf"
+
+
+def test_a_slower_arm_waits_beyond_its_margin_and_the_plan_sets_it() -> None:
+    rng = np.random.default_rng(98)
+    arms = {OLD: answered(rng, 800, bad=0.0), NEW: answered(rng, 800, bad=0.0, slow=1.6, first=800)}
+    told_apart = compared(arms)["mean time of an answer"]
+    assert told_apart["low"] > 0.25
+    assert told_apart["low"] < 0.6 < told_apart["high"]
+    taken = move(PLAN, AT, msgspec.structs.replace(SEEN, watched=watch(arms, PLAN.slower)))
+    assert (taken.kind, taken.why.split(" looks")[0]) == ("stay", "mean time of an answer")
+    patient = msgspec.structs.replace(PLAN, slower=1.0)
+    assert move(patient, AT, msgspec.structs.replace(SEEN, watched=watch(arms, patient.slower))).kind == "forward"
+    assert not broken(arms), "slow is no reason to go back by itself"
+
+
+def test_plans_of_before_keep_their_lock() -> None:
+    plain = msgspec.json.decode(msgspec.json.encode(PLAN, order="deterministic"))
+    del plain["slower"]
+    assert PLAN.lock() == blake2b(msgspec.json.encode(plain), digest_size=16).hexdigest()
+    assert msgspec.structs.replace(PLAN, slower=0.5).lock() != PLAN.lock()
 
 
 def test_answers_are_counted_by_arm_told_by_quantile_and_outlive_the_process(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
             service.monitor.report_to(home.settings.monitoring.webhook, service.now)
         keepers = [
             _Housekeeper(lambda: settings.seal_every_s, home.seal),
+            _Housekeeper(lambda: 0.2, lambda: follow(home, service)),
             _Housekeeper(lambda: 1.0, lambda: refresh(home, service)),
             _Housekeeper(lambda: settings.experiments_every_s, lambda: _tick(service)),
             _Housekeeper(lambda: home.settings.monitoring.every_s, lambda: _monitor(service)),
@@ -151,15 +152,18 @@ def refresh(home: wiring.Home, service: Any) -> None:
     """Take in what other processes wrote: imports, a new champion."""
     home.catalogue.refresh()
     home.vectors.refresh()
-    version = home.registry().version()
-    if version != service.recommender.model.versions.get("bundle") and version is not None:
-        model = wiring.model_of(home)
-        wiring.warm(home, service.recommender, model)
-        service.recommender.swap(model)
-        service.maker.learn(wiring.discovery_of(home))
-        service.counters.count("swaps", "bundle")
+    follow(home, service)
+    service.arms.refresh(home.registry().version())
+    service.standby.keep()
+
+
+def follow(home: wiring.Home, service: Any) -> None:
+    """Serve what is champion now: a model that stands by in microseconds, another as soon as it is loaded."""
+    version = service.standby.follow()
+    if version is not None:
         ERR.print(f"now serving model {version}", highlight=False, markup=False)
-    service.arms.refresh(version)
+        service.counters.count("swaps", "bundle")
+        service.maker.learn(wiring.discovery_of(home))
 
 
 def _tick(service: Any) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from segue.core.hashing import hash64
 from segue.experiments.assignment import ARMS, NEW, place, unit_of
 from segue.experiments.book import Experiment
-from segue.experiments.health import BUCKETS, Answers
+from segue.experiments.health import BUCKETS, GROUPS, Answers
 from segue.experiments.metrics import code
 from segue.experiments.plan import Plan, Treatment
 
@@ -96,18 +96,22 @@ class Desk:
         """It could not be written: the next request tries again."""
         self._seen[hash64(told.event_id) % SEEN] = 0
 
-    def answered(self, told: Sequence[Told], *, failed: bool, late: bool = False, seconds: float = 0.0) -> None:
-        """Count an answer, by arm."""
+    def answered(
+        self, told: Sequence[Told], *, failed: bool, late: bool = False, seconds: float = 0.0, group: int = 0
+    ) -> None:  # fmt: skip
+        """Count an answer, by arm; `group` is the listener's, 0 to health.GROUPS - 1."""
         with self._lock:
             for one in told:
                 row = self._health.setdefault(f"{one.number}/{one.step}/{one.arm}", Answers())
-                row.add(failed=failed, late=late, seconds=seconds)
+                row.add(failed=failed, late=late, seconds=seconds, group=group)
 
     def health(self, number: int, step: int) -> dict[str, Answers]:
         """The answers of a step so far, by arm: copies."""
         with self._lock:
             rows = {arm: self._health.get(f"{number}/{step}/{arm}", Answers()) for arm in ARMS}
-            return {arm: msgspec.structs.replace(row, times=list(row.times)) for arm, row in rows.items()}
+            return {
+                arm: msgspec.structs.replace(row, times=list(row.times), groups=list(row.groups)) for arm, row in rows.items()
+            }
 
     def kept(self) -> bytes:
         """The counts of the steps that run, as text to be given to `recall` after a restart."""
@@ -119,4 +123,5 @@ class Desk:
         with suppress(msgspec.MsgspecError):
             rows = msgspec.json.decode(kept, type=dict[str, Answers])
             with self._lock:
-                self._health = {key: row for key, row in rows.items() if len(row.times) == BUCKETS}
+                whole = (4 * GROUPS, BUCKETS)
+                self._health = {key: row for key, row in rows.items() if (len(row.groups), len(row.times)) == whole}

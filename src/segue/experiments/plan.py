@@ -53,6 +53,10 @@ class Treatment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     radio: dict[str, float] = {}
 
 
+LATER: Final = ("slower",)
+"""Fields of Plan that came after plans had been locked."""
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An experiment as it is written down before it starts; docs/experiments.md explains every field."""
 
@@ -70,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     looks: Annotated[int, Meta(ge=1, le=60)] = 7
     half_width: Annotated[float, Meta(gt=0.0)] = 0.01  # of the lift, for decision = "precision"
     margin: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.02  # relative harm of a guardrail that may still go forward
+    slower: Annotated[float, Meta(ge=0.0)] = 0.25  # how much longer the mean answer may take and still go forward
     window_days: Annotated[float, Meta(gt=0.0, le=28.0)] = 1.0  # how long after first influence a user is counted
     before_days: Annotated[float, Meta(ge=0.0, le=90.0)] = 28.0  # history for CUPED; 0 leaves it out
     stale_hours: Annotated[float, Meta(gt=0.0)] = 6.0
@@ -77,7 +82,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     def lock(self) -> str:
         """The digest that the journal keeps: what was promised cannot be changed afterwards without being seen."""
-        return blake2b(msgspec.json.encode(self, order="deterministic"), digest_size=16).hexdigest()
+        promised = msgspec.json.decode(msgspec.json.encode(self, order="deterministic"))
+        for field in LATER:  # a plan of an older version, which did not know the field, was locked without it
+            if promised[field] == getattr(Plan(name="x", hypothesis="x" * 10, new=Treatment()), field):
+                del promised[field]
+        return blake2b(msgspec.json.encode(promised), digest_size=16).hexdigest()
 
     @property
     def watched(self) -> list[str]:

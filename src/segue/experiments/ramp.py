@@ -24,6 +24,7 @@ class Watched(msgspec.Struct, frozen=True):
     least: float
     most: float
     se: float = 0.0
+    margin: float | None = None  # of its own; None: the plan's
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -105,8 +106,9 @@ def _forward(plan: Plan, state: State, seen: Seen) -> Move:
         return Move("finish", "the planned sample found no improvement: old stays")
     early = not any(s.decides for s in plan.ramp[: state.step + 1])
     for one in seen.watched:
-        if one.harm - (one.se if early else 0.0) > plan.margin and step.new > 0:
-            return Move("stay", f"{one.metric} looks {one.harm:.1%} worse, more than the margin of {plan.margin:.1%}")
+        margin = plan.margin if one.margin is None else one.margin
+        if one.harm - (one.se if early else 0.0) > margin and step.new > 0:
+            return Move("stay", f"{one.metric} looks {one.harm:.1%} worse, more than the margin of {margin:.1%}")
     if step.decides and not seen.decided:
         return Move("stay", "the planned looks have not decided yet")
     if state.step + 1 == len(plan.ramp):

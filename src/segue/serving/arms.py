@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from segue.core.hashing import spread_one
 from segue.core.types import Exposure, Float32, Int32, Query
 from segue.experiments import report
 from segue.experiments.assignment import NEW, OLD
 from segue.experiments.book import Book, Experiment
 from segue.experiments.desk import Desk, Told
-from segue.experiments.health import Answers, broken, watch
+from segue.experiments.health import GROUPS, Answers, broken, compared, watch
 from segue.experiments.health import told as described
 from segue.experiments.metrics import Log
 from segue.experiments.plan import Plan, Treatment
@@ -109,7 +110,8 @@ class Arms:
         if told:
             rung, empty = exposure.slate.rung, not len(exposure.slate.items)
             failed = empty or rung == "cached" or (known and rung != "personal")
-            self._desk.answered(told, failed=failed, late=seconds > self._house.deadline_s, seconds=seconds)
+            late = seconds > self._house.deadline_s
+            self._desk.answered(told, failed=failed, late=late, seconds=seconds, group=_group(exposure))
 
     def judged(self, query: Query, told: Sequence[Told], exposure: Exposure) -> Future[Exposure] | None:
         """Ask the new arms that did not answer how likely each shown item would have been: the exposure with their chances.
@@ -145,10 +147,10 @@ class Arms:
     def _tried(self, experiment: Experiment, exposure: Exposure, failed: bool, seconds: float) -> None:
         """A trial in the shadow step, for the breaker: beside it, the champion's answer, which was given."""
         name, number, step = experiment.plan.name, experiment.number, experiment.state.step
-        late = seconds > self._house.deadline_s
-        self._desk.answered([Told(name, number, step, NEW, "")], failed=failed, late=late, seconds=seconds)
-        failed = exposure.slate.rung == "cached" or not len(exposure.slate.items)
-        self._desk.answered([Told(name, number, step, OLD, "")], failed=failed)
+        late, group = seconds > self._house.deadline_s, _group(exposure)
+        new, old = (Told(name, number, step, arm, "") for arm in (NEW, OLD))
+        self._desk.answered([new], failed=failed, late=late, seconds=seconds, group=group)
+        self._desk.answered([old], failed=exposure.slate.rung == "cached" or not len(exposure.slate.items), group=group)
 
     def tick(self, now: int) -> list[tuple[str, Move]]:
         """Look at everything that runs and move; what moved is served from the next request on, what shipped is promoted."""
@@ -157,7 +159,7 @@ class Arms:
         self.book.refresh()
         # without an experiment the end of the log is nobody's business: reading it can be a whole segment
         newest = self._house.newest() if any(experiment.running for experiment in self.book.all()) else 0
-        moves = tick(self.book, self._log, now, newest, self._broken, lambda e: watch(self._health(e)))
+        moves = tick(self.book, self._log, now, newest, self._broken, lambda e: watch(self._health(e), e.plan.slower))
         self.refresh()
         for experiment in [e for e in self.book.all() if e.to_ship]:
             # what a kill leaves undone between the two lines is done again by the next tick, to the same effect
@@ -190,4 +192,10 @@ class Arms:
     def report(self, name: str, now: int) -> dict[str, object]:
         """One in numbers and words; NotFound."""
         experiment = self.book.get(name)
-        return {**report.report(experiment, self._log, now), "health": described(self._health(experiment))}
+        return {**report.report(experiment, self._log, now), "health": described(self._health(experiment)),
+                "answers": compared(self._health(experiment))}  # fmt: skip
+
+
+def _group(exposure: Exposure) -> int:
+    """The group that a listener's answers are counted in; one whom nobody knows is a listener of their own."""
+    return int(spread_one(exposure.user if exposure.user >= 0 else exposure.slate.request_id) * GROUPS)

@@ -22,6 +22,7 @@ from segue.serving.explain import Explain
 from segue.serving.query import QueryMaker
 from segue.serving.recommender import Recommender
 from segue.serving.reference import Reference
+from segue.serving.standby import Standby
 
 
 class Writer(Protocol):
@@ -72,6 +73,7 @@ class Service:
     uploading: Uploading | None = None
     reference: Reference | None = None
     monitor: Monitor | None = None
+    standby: Standby | None = None
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:

@@ -3,7 +3,7 @@
 from segue.wiring.encoders import NETWORKS, encoder, encoder_of
 from segue.wiring.experiments import resolved
 from segue.wiring.home import Home, keys, open_home
-from segue.wiring.models import model_of
+from segue.wiring.models import model_of, standby_of
 from segue.wiring.monitoring import JUDGED, LATEST, monitor_of, quality
 from segue.wiring.radio import discovery_of, explain_of, maker_of, recommender_of, warm
 from segue.wiring.server import service
@@ -37,5 +37,6 @@ __all__ = [
     "rehearse",
     "resolved",
     "service",
+    "standby_of",
     "warm",
 ]

@@ -12,6 +12,7 @@ from segue.experiments.desk import Desk
 from segue.experiments.plan import Plan, Treatment
 from segue.serving.arms import Arms, House
 from segue.serving.recommender import Model, Recommender
+from segue.serving.standby import Standby
 from segue.storage.durable import replace_file
 from segue.training.registry import CHALLENGER, CHAMPION, PREVIOUS
 from segue.wiring.home import Home, secret
@@ -30,11 +31,12 @@ def resolved(home: Home, plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, new=msgspec.structs.replace(plan.new, model=version))
 
 
-def arms_of(home: Home, recommender: Recommender) -> Arms:
-    """The experiments as this server serves them."""
+def arms_of(home: Home, recommender: Recommender, standby: Standby | None = None) -> Arms:
+    """The experiments as this server serves them; a model that stands by is not loaded a second time."""
 
     def make(treatment: Treatment) -> Model:
-        model = recommender.model if treatment.model == CHAMPION else model_of(home, treatment.model)
+        waiting = standby.ready(treatment.model) if standby is not None else None
+        model = recommender.model if treatment.model == CHAMPION else waiting or model_of(home, treatment.model)
         if treatment.radio:
             model = replace(model, reranker=reranker_of(home, config.changed(home.settings.radio, treatment.radio)))
         warm(home, recommender, model)

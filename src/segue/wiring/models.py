@@ -14,7 +14,8 @@ from segue.core.errors import SegueError
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Candidates, Query
 from segue.features.compute import Features, remember
-from segue.serving.recommender import Model
+from segue.serving.recommender import Model, Recommender
+from segue.serving.standby import Standby
 from segue.training.registry import CHALLENGER, CHAMPION, PREVIOUS, Bundle, features_of, ranker_of
 from segue.wiring.home import Home
 from segue.wiring.sources import factories
@@ -52,6 +53,22 @@ def revived(home: Home, bundle: Bundle | None, ranker: Ranker) -> Model:
         rows=partial(_rows, home, features),
         feature_names=features.names,
     )
+
+
+def standby_of(home: Home, recommender: Recommender, ready: Callable[[Model], None]) -> Standby:
+    """Champion, previous and challenger, loaded; `ready` is called with each before it may serve."""
+    registry = home.registry()
+
+    def load(version: str) -> Model:
+        try:
+            model = model_of(home, version)
+        except Exception as error:
+            logger.warning("model %s cannot be served (%s); `segue train` makes a new one", version, error)
+            raise
+        ready(model)
+        return model
+
+    return Standby(recommender, lambda: [registry.version(alias) for alias in (CHAMPION, PREVIOUS, CHALLENGER)], load)
 
 
 def _champion(home: Home) -> tuple[Bundle | None, Ranker]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +14,17 @@ from segue.core.errors import NotReady
 from segue.monitoring.alarms import Ledger
 from segue.monitoring.monitor import Around, Bounds, Monitor
 from segue.monitoring.retraining import Facts
+from segue.serving.query import RecommendIn
+from segue.serving.recommender import Recommender
 from segue.serving.reference import Reference
+from segue.serving.standby import Standby
 from segue.storage.journal import Journal
 from segue.training.registry import BUNDLE, PREVIOUS
 from segue.wiring.home import Home
+from segue.wiring.radio import maker_of
 
+ASKED, TOP = 50, 20
+"""Listeners who are asked how alike two models are, and songs of each that are compared."""
 JUDGED, LATEST = "judged", "latest"
 """Under which name and alias the latest judgement of days after training is stored."""
 
@@ -52,6 +60,28 @@ def monitor_of(home: Home, overlap: Callable[[], float | None] = lambda: None, b
     return Monitor(home.log, Ledger(Journal(home.path / "monitoring" / "journal")), around, bounds)
 
 
+def overlap(home: Home, recommender: Recommender, standby: Standby) -> float | None:
+    """The share of the champion's top 20 that the champion before it has too: same listeners, same moment, mean.
+
+    ASKED listeners with a past, evenly spaced by id: a quarter of a second, once after each change of the champion. None where
+    the one before is not loaded, or nobody has a past.
+    """
+    version = home.registry().version(PREVIOUS)
+    before = standby.ready(version) if version is not None else None
+    if before is None:
+        return None
+    maker, n = maker_of(home), len(home.catalogue.users)
+    some = np.unique(np.linspace(0, n - 1, min(n, ASKED)).astype(np.int32)) if n else np.zeros(0, np.int32)
+    now, shares = time.time_ns() // 1_000_000, []
+    for user in home.catalogue.users.all(some):
+        query, _ = maker.make(RecommendIn(user=user, limit=TOP, discovery=0.5), now, now)
+        if len(query.recent):
+            lists = [recommender.try_out(query, model) for model in (recommender.model, before)]
+            found = [set() if one is None else set(one.slate.items.tolist()) for one in lists]
+            shares.append(len(found[0] & found[1]) / TOP)
+    return float(np.mean(shares)) if shares else None
+
+
 def _names(home: Home, groups: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
     """Names of segments, for people."""
     regions = [code for kind, code in groups if kind == "region"]
@@ -79,6 +109,8 @@ class _Known:
         if asked != self._of:
             self._facts = _facts(self._home, self._overlap())
             self._of = asked
+        elif self._facts is not None and self._facts.overlap is None:  # the model before may have been loaded since
+            self._facts = replace(self._facts, overlap=self._overlap())
         return self._facts
 
 

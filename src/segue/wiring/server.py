@@ -8,7 +8,8 @@ from segue.monitoring.counters import Counters
 from segue.web.service import Service
 from segue.wiring.experiments import arms_of
 from segue.wiring.home import Home
-from segue.wiring.monitoring import monitor_of, quality
+from segue.wiring.models import standby_of
+from segue.wiring.monitoring import monitor_of, overlap, quality
 from segue.wiring.radio import explain_of, maker_of, recommender_of, reference_of, warm
 
 
@@ -21,6 +22,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
     counters.gauge("items", "Items known.", lambda: float(len(home.catalogue.items)))
     recommender = recommender_of(home, counters)
     warm(home, recommender, recommender.model)
+    standby = standby_of(home, recommender, partial(warm, home, recommender))
     return Service(
         catalogue=home.catalogue,
         state=home.state,
@@ -33,8 +35,9 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         uploading=home.uploading(),
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
-        arms=arms_of(home, recommender),
+        arms=arms_of(home, recommender, standby),
         explain=explain_of(home, recommender),
         reference=reference_of(home),
-        monitor=monitor_of(home),
+        monitor=monitor_of(home, partial(overlap, home, recommender, standby)),
+        standby=standby,
     )
