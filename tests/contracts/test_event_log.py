@@ -14,7 +14,7 @@ import pytest
 
 import segue.storage.event_log
 from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, EventLog
-from segue.core.types import EVENT, Events, Exposure, Slate, empty_events
+from segue.core.types import EVENT, Context, Events, Exposure, Query, Recent, Seeds, Slate, empty_events
 
 NEVER, EVER = -(1 << 63), (1 << 63) - 1
 
@@ -83,7 +83,12 @@ def exposure(request_id: int, at: int = 5_000, k: int = 3) -> Exposure:
     features = np.arange(2 * k, dtype=np.float32).reshape(k, 2)
     features[:1, 0] = np.nan
     chances = {"trial": np.linspace(0.0, 1.0, k, dtype=np.float32)} if request_id % 2 else {}
-    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances)
+    asked = None
+    if request_id % 4 != 0:
+        seeds = Seeds(np.array([3, 1], np.int32), np.zeros(0, np.int32), np.array([7], np.int32))
+        exclude, context = np.arange(k, dtype=np.int32), Context(3, 2, -1, 167)
+        asked = Query(request_id, 4, at, k + 1, "radio", (1 << 64) - 5, seeds, Recent.none(), exclude, 1 / 3, context)
+    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances, asked, 99 if asked else 0)
 
 
 def same_exposure(a: Exposure, b: Exposure) -> bool:
@@ -94,7 +99,17 @@ def same_exposure(a: Exposure, b: Exposure) -> bool:
         x, y = getattr(a.slate, name), getattr(b.slate, name)
         plain &= (x.dtype == y.dtype and x.tobytes() == y.tobytes()) if isinstance(x, np.ndarray) else x == y
     plain &= {n: c.tobytes() for n, c in a.chances.items()} == {n: c.tobytes() for n, c in b.chances.items()}
+    plain &= a.applied == b.applied and told(a.asked) == told(b.asked)
     return plain and a.features.dtype == b.features.dtype and a.features.tobytes() == b.features.tobytes()
+
+
+def told(query: Query | None) -> list[object] | None:
+    """Everything of a query in values that compare."""
+    if query is None:
+        return None
+    ids = [one.tolist() for one in (query.seeds.items, query.seeds.artists, query.seeds.tags, query.exclude)]
+    plain = (query.request_id, query.user, query.now, query.limit, query.surface, query.session, query.discovery, query.context)
+    return [*ids, *plain, len(query.recent)]
 
 
 def test_an_empty_log_says_so(log: EventLog) -> None:

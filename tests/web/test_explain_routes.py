@@ -89,7 +89,7 @@ def test_the_command_says_the_same(home: Path, capsys: pytest.CaptureFixture[str
         shown = slate(client, user)
         over_http = explained(client, shown["request_id"])
     capsys.readouterr()
-    assert main(["--home", str(home), "explain", "--request", shown["request_id"], "--json"]) == 0
+    assert main(["--home", str(home), "explain", "--request", shown["request_id"], "--no-replay", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == over_http
     assert main(["--home", str(home), "explain", "--request", shown["request_id"]]) == 0
     assert shown["items"][0]["title"][:8] in capsys.readouterr().out
@@ -97,3 +97,40 @@ def test_the_command_says_the_same(home: Path, capsys: pytest.CaptureFixture[str
     assert "for " + user in capsys.readouterr().out
     assert main(["--home", str(home), "explain", user]) == 2
     assert main(["--home", str(home), "explain", user, "no such song"]) == 2
+
+
+def test_a_slate_is_made_again_to_the_bit_whatever_came_after(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a session, a wish, something excluded and draws; then the state moves on, and so does the server's process."""
+    (home / "segue.toml").write_text('[radio]\nexplore = 0.5\ndiversity = 0.3\ndiversity_by = "dpp"\nfatigue = 0.5\n')
+    with Server(home) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+        user, tag = listener(client), client.get("/v1/about").json()["tags"][0]
+        first = slate(client, user)
+        told = explained(client, first["request_id"])
+        assert "replay" not in told, "it takes folding: only where it is asked for"
+        others = [
+            slate(client, user, session="s1", exclude=[first["items"][0]["id"]], limit=15),
+            slate(client, user, seeds={"tags": [tag]}, context={"device": "phone"}),
+            slate(client, "nobody-knows-me"),
+        ]
+        at, asked = time.time(), [first, *others]
+        events = [
+            {"event_id": f"e{place}", "user": user, "item": song["id"], "action": "liked", "at": at, "session": "s1"}
+            for place, song in enumerate(first["items"])
+        ]
+        client.post("/v1/events", json={"events": events}).raise_for_status()
+        after = slate(client, user, session="s1")
+        assert after["items"] != first["items"]
+        for one in [*asked, after]:
+            explained(client, one["request_id"])
+            found = client.get("/v1/explain", params={"request": one["request_id"], "replay": "1"}).json()["replay"]
+            assert found["replayed"] is True, found
+            assert found["items"] == [song["id"] for song in one["items"]]
+            assert found["events_folded"] > 1000
+    capsys.readouterr()
+    assert main(["--home", str(home), "explain", "--request", asked[1]["request_id"]]) == 0
+    assert "the same slate to the bit" in " ".join(capsys.readouterr().out.split())
+    (home / "segue.toml").write_text("[radio]\nexplore = 0.5\nmax_per_artist = 1\nartist_gap = 9\n")
+    assert main(["--home", str(home), "explain", "--request", asked[1]["request_id"], "--json"]) == 0
+    changed = json.loads(capsys.readouterr().out)["replay"]
+    assert changed["replayed"] is False
+    assert "items" in changed["differs"], "other settings make another slate, and that is told"

@@ -33,6 +33,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "year": ("new_release", "age", "age_unknown"),
     "length": ("length",),
     "here and now": CONTEXT,
+    "vectors": wide.GROUPS["vectors"],
+    "ways": wide.GROUPS["ways"],
+    "vectors and ways": (*wide.GROUPS["vectors"], *wide.GROUPS["ways"]),
 }
 """Features that the night makes, by what they are of; what is in none of these is what the sources said."""
 MORE: dict[str, tuple[str, ...]] = {

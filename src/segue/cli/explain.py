@@ -23,6 +23,10 @@ def add_commands(commands: Any) -> None:
     told.add_argument("user", nargs="?")
     told.add_argument("item", nargs="?")
     told.add_argument("--request", metavar="ID", help="the slate of this request, as it was shown")
+    told.add_argument(
+        "--replay", action=argparse.BooleanOptionalAction,
+        help="make the slate again from the log and compare it to the bit (unasked up to 3 million events)",
+    )  # fmt: skip
     told.add_argument("--limit", type=int, default=10, help="songs of the slate that USER would get (default 10)")
     told.add_argument("--discovery", type=float, help="share of never-heard songs, 0 to 1; learned when not given")
     told.add_argument("--session", help="the session that it would be in")
@@ -39,8 +43,11 @@ def explain(args: argparse.Namespace) -> int:
     with wiring.open_home(args.home, args.config, writer=False) as home:
         recommender = wiring.recommender_of(home)
         try:
-            answers = wiring.explain_of(home, recommender)
-            found = answers.request(args.request) if args.request is not None else _song(home, answers, args)
+            answers = wiring.explain_of(home, recommender, home.log.last if args.replay else wiring.REPLAY_UP_TO)
+            if args.request is not None:
+                found = answers.request(args.request, again=args.replay is not False)
+            else:
+                found = _song(home, answers, args)
         finally:
             recommender.close()
     if args.json:
@@ -77,12 +84,23 @@ def _show_slate(found: Row) -> None:
     elif found["repeated"] is not None:
         told = "gives the same scores again" if found["repeated"] else "gives OTHER scores now"
         OUT.print(f"the ranker of then {told} from the stored features", markup=False, highlight=False)
+    if "replay" in found:
+        OUT.print(_replayed(found["replay"]), markup=False, highlight=False)
     rows = [
         (s["place"] + 1, s["title"], f"{s['score']:.4f}", f"{s['propensity']:.4f}{' drawn' if s['explored'] else ''}",
          ", ".join(s["sources"]), s["reason"], _most(s, 3))
         for s in found["items"]
     ]  # fmt: skip
     print_table("the slate", ("", "title", "score", "propensity", "sources", "reason", "moved most (log-odds)"), rows)
+
+
+def _replayed(again: Row) -> str:
+    if again["replayed"] is None:
+        return f"not made again: {again['why']}"
+    made = f"made again from {again['events_folded']:,} events"
+    if again["replayed"]:
+        return f"{made}: the same slate to the bit, draws and propensities included"
+    return f"{made}: other {', '.join(again['differs'])}; now {', '.join(again.get('items', []))}"
 
 
 def _show_song(found: Row) -> None:

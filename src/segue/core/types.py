@@ -243,6 +243,10 @@ class Exposure:
     feature_names: tuple[str, ...]
     chances: Mapping[str, Float32] = field(default_factory=dict)
     """By experiment, the chance of each item at its place under the new arm, given those above it, (k,); of some slates."""
+    asked: Query | None = None
+    """What was asked, so that the slate can be made again; its recent plays are not stored but read from the state of then."""
+    applied: int = 0
+    """seq of the last event that the state had folded in when it was asked."""
 
 
 SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535

@@ -30,17 +30,28 @@ WORDS = {
 """What the rules of segue.filtering mean, by their names."""
 RankerOf = Callable[[str], Ranker]
 """The ranker of a version of the models; NotFound where it is not kept any more."""
+Replay = Callable[[Exposure], dict[str, Any]]
+"""Makes a slate again from the log: serving.replay.made_again, or {"replayed": None, "why": ...}."""
 
 
 class Explain:
     """Answers both questions for one home."""
 
-    def __init__(self, log: EventLog, catalogue: Catalogue, recommender: Recommender, ranker_of: RankerOf) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        catalogue: Catalogue,
+        recommender: Recommender,
+        ranker_of: RankerOf,
+        replay: Replay | None = None,
+    ) -> None:
         self._log, self._catalogue, self._recommender, self._ranker_of = log, catalogue, recommender, ranker_of
+        self._replay = replay
 
-    def request(self, request: str, item: str | None = None) -> dict[str, Any]:
+    def request(self, request: str, item: str | None = None, *, again: bool = False) -> dict[str, Any]:
         """A slate as it was shown, each song (or the one named) with features and what they moved; NotFound if not logged.
 
+        `again`: the slate is made once more, from the log up to then, and `replay` says whether it came out the same.
         `repeated`: whether the ranker of that version gives the stored scores again from the stored features, up to the last
         bits of float32; None where that version is gone or looks at more than features.
         """
@@ -69,8 +80,16 @@ class Explain:
             "ranker": ranker.name if ranker is not None else None,
             "repeated": _repeats(ranker, exposure),
             "note": gone,
+            **({"replay": self._again(exposure)} if again else {}),
             "items": songs,
         }
+
+    def _again(self, exposure: Exposure) -> dict[str, Any]:
+        if self._replay is None:
+            return {"replayed": None, "why": "slates cannot be made again here"}
+        found = self._replay(exposure)
+        items = np.array(found.pop("items", []), np.int32)
+        return {**found, "items": self._catalogue.items.all(items)} if len(items) else found
 
     def _then(self, exposure: Exposure) -> tuple[Ranker | None, str]:
         """The ranker that scored a slate, or why it cannot be asked."""

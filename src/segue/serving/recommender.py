@@ -82,6 +82,7 @@ class Asked:
     model: Model
     round: Round
     began: float  # time.perf_counter()
+    applied: int = 0  # seq of the last event that the state knew
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,9 @@ class Recommender:
     def ask(self, query: Query, model: Model | None = None) -> Asked:
         """Begin: the sources are asked. Where `round.done` is a future, a server waits for it before it calls finish."""
         model, began = model or self.model, time.perf_counter()
-        return Asked(query, model, self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s), began)
+        applied = self._state.applied
+        round_ = self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s)
+        return Asked(query, model, round_, began, applied)
 
     def finish(self, asked: Asked) -> Exposure:
         """The slate from what the sources have said by now, on the highest rung that holds."""
@@ -220,7 +223,7 @@ class Recommender:
         self._count("rung", exposure.slate.rung if len(exposure.slate.items) else "empty")
         if time.perf_counter() - asked.began > self._deadline_s:
             self._count("late", exposure.slate.rung)
-        return exposure
+        return replace(exposure, asked=query, applied=asked.applied)
 
     def _personal(self, asked: Asked) -> Exposure | None:
         query, model = asked.query, asked.model

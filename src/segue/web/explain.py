@@ -18,12 +18,13 @@ from segue.web.service import Service
 
 
 async def get_explain(request: Request) -> Response:
-    """?request=ID, with item= for one song of it; or ?user=&item= for a song as it would fare now."""
+    """?request=ID, with item= for one song, replay=1 to make it again; or ?user=&item= for a song as it would fare now."""
     service, asked = service_of(request), request.query_params
     if service.explain is None:
         raise NotReady("this server cannot explain")
     if "request" in asked:
-        return answer(await asyncio.to_thread(service.explain.request, asked["request"], asked.get("item")))
+        again = asked.get("replay", "") in ("1", "true")
+        return answer(await asyncio.to_thread(service.explain.request, asked["request"], asked.get("item"), again=again))
     if not ("user" in asked and "item" in asked):
         raise BadInput("expected request=ID, or user=USER and item=ITEM", "request")
     return answer(await asyncio.to_thread(_song, service, request))

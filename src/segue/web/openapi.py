@@ -113,7 +113,7 @@ _QUERY = {
     "/v1/users/{id}/collaborative": ("limit",),
     "/v1/popular": ("region", "at", "limit"),
     "/v1/search": ("q", "limit"),
-    "/v1/explain": ("request", "user", "item", "session", "limit", "discovery", "region", "at"),
+    "/v1/explain": ("request", "replay", "user", "item", "session", "limit", "discovery", "region", "at"),
     "/v1/experiments/{name}/stop": ("why",),
 }
 

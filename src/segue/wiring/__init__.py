@@ -6,6 +6,7 @@ from segue.wiring.home import Home, keys, open_home
 from segue.wiring.models import model_of, standby_of
 from segue.wiring.monitoring import JUDGED, LATEST, monitor_of, quality
 from segue.wiring.radio import discovery_of, explain_of, maker_of, recommender_of, warm
+from segue.wiring.replay import REPLAY_UP_TO, replay
 from segue.wiring.server import service
 from segue.wiring.tables import ENCODERS, RANKERS, SOURCES, given_what_it_takes, named
 from segue.wiring.training import night, questions, recipe_of, rehearse
@@ -16,6 +17,7 @@ __all__ = [
     "LATEST",
     "NETWORKS",
     "RANKERS",
+    "REPLAY_UP_TO",
     "SOURCES",
     "Home",
     "discovery_of",
@@ -35,6 +37,7 @@ __all__ = [
     "recipe_of",
     "recommender_of",
     "rehearse",
+    "replay",
     "resolved",
     "service",
     "standby_of",

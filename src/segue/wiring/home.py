@@ -148,12 +148,7 @@ class Home:
     @cached_property
     def state(self) -> OnlineState:
         """The present: ours to write when no other process has it, else read as that process keeps it."""
-        wanted = self.settings.state
-        given = {
-            "recent_plays": wanted.recent_plays,
-            "half_life_days": wanted.half_life_days,
-            "utc_offsets": self.utc_offsets,
-        }
+        given = self._state_settings()
         try:
             opened: Any = self._open("state", **given)
             self._folds = True
@@ -166,6 +161,20 @@ class Home:
             opened.catch_up(self.log)
         state: OnlineState = opened
         return state
+
+    def _state_settings(self) -> dict[str, Any]:
+        wanted = self.settings.state
+        return {
+            "recent_plays": wanted.recent_plays,
+            "half_life_days": wanted.half_life_days,
+            "utc_offsets": self.utc_offsets,
+        }
+
+    def fresh_state(self, folder: Path) -> OnlineState:
+        """An empty state with the settings of this home's, in a folder of its own; the caller closes it."""
+        scheme = self.settings.storage.state.partition(":")[0]
+        made: OnlineState = named(BACKENDS["state"], scheme, "storage.state")(folder, **self._state_settings())
+        return made
 
     def catch_up(self) -> None:
         """Fold what the log has and the state has not, when the state is ours to write; else its writer does."""

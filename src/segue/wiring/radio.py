@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from segue import config
 from segue.core.stages import CandidateSource, Ranker
+from segue.core.types import Exposure
 from segue.filtering import rules
 from segue.monitoring.counters import Counters
 from segue.reranking.radio import Radio
@@ -41,8 +43,8 @@ def discovery_of(home: Home) -> Discovery:
     return plain.learn(counts, segments)
 
 
-def recommender_of(home: Home, counters: Counters | None = None) -> Recommender:
-    """One request, top to bottom."""
+def recommender_of(home: Home, counters: Counters | None = None, model: Model | None = None) -> Recommender:
+    """One request, top to bottom, with the champion or another model."""
     radio, counters = home.settings.radio, counters or Counters()
     filters = (
         rules.playable(home.facts),
@@ -53,7 +55,7 @@ def recommender_of(home: Home, counters: Counters | None = None) -> Recommender:
     )
     reranker = reranker_of(home, radio)
     return Recommender(
-        model_of(home),
+        model or model_of(home),
         Stages(filters, reranker),
         home.catalogue,
         home.state,
@@ -94,13 +96,18 @@ def reference_of(home: Home) -> Reference:
     return Reference(home.settings.monitoring.reference, home.listeners, model)
 
 
-def explain_of(home: Home, recommender: Recommender) -> Explain:
-    """What made a slate, and where a song dropped out."""
+def explain_of(home: Home, recommender: Recommender, replay_up_to: int) -> Explain:
+    """What made a slate, and where a song dropped out; slates with up to so many events before them are made again."""
 
     def ranker_then(version: str) -> Ranker:
         return named_bundle(home, version)[1]
 
-    return Explain(home.log, home.catalogue, recommender, ranker_then)
+    def again(exposure: Exposure) -> dict[str, Any]:
+        from segue.wiring.replay import replay  # which makes a recommender itself
+
+        return replay(home, exposure, replay_up_to)
+
+    return Explain(home.log, home.catalogue, recommender, ranker_then, again)
 
 
 def warm(home: Home, recommender: Recommender, model: Model) -> None:

@@ -12,6 +12,9 @@ from segue.wiring.models import standby_of
 from segue.wiring.monitoring import monitor_of, overlap, quality
 from segue.wiring.radio import explain_of, maker_of, recommender_of, reference_of, warm
 
+REPLAYED_BY_A_SERVER = 300_000
+"""Events before a slate up to which a server makes it again: under a second of a core that answers others too."""
+
 
 def service(home: Home, api_keys: frozenset[str]) -> Service:
     """Everything that the routes need."""
@@ -36,7 +39,7 @@ def service(home: Home, api_keys: frozenset[str]) -> Service:
         quality=partial(quality, home),
         botify=(home.settings.botify.item, home.settings.botify.user) if home.settings.botify.enabled else None,
         arms=arms_of(home, recommender, standby),
-        explain=explain_of(home, recommender),
+        explain=explain_of(home, recommender, REPLAYED_BY_A_SERVER),
         reference=reference_of(home),
         monitor=monitor_of(home, partial(overlap, home, recommender, standby)),
         standby=standby,

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from segue.core.errors import Corrupt
-from segue.core.types import Exposure, Slate
+from segue.core.types import Context, Exposure, Query, Seeds, Slate
 
 _PAGE = 512
 
@@ -39,6 +39,7 @@ class _Shown(msgspec.Struct, array_like=True, frozen=True):
     session: int
     region: int
     chances: dict[str, bytes] = {}  # slates of older versions have none
+    asked: tuple[bytes, bytes, bytes, bytes, float | None, list[int]] | None = None  # of _asked; neither have they this
 
 
 _kinds = msgspec.msgpack.Decoder(_Kind)
@@ -126,7 +127,37 @@ def _pack_shown(exposure: Exposure) -> bytes:
             exposure.session,
             exposure.region,
             {name: chances.astype("<f4").tobytes() for name, chances in exposure.chances.items()},
+            None if exposure.asked is None else _asked(exposure.asked, exposure.applied),
         )
+    )
+
+
+def _asked(query: Query, applied: int) -> tuple[bytes, bytes, bytes, bytes, float | None, list[int]]:
+    """Ids as bytes: seeds (items, artists, tags), excluded; the share of new songs; what is one number each."""
+    seeds, context = query.seeds, query.context
+    ids = [one.astype("<i4").tobytes() for one in (seeds.items, seeds.artists, seeds.tags, query.exclude)]
+    numbers = [applied, query.limit, context.device, context.age_band, context.hour_of_week]
+    return ids[0], ids[1], ids[2], ids[3], query.discovery, numbers
+
+
+def _asked_again(shown: _Shown, kind: _Kind, row: tuple[int, int, int]) -> Query | None:
+    """The query of row = (request, user, at), without its recent plays."""
+    if shown.asked is None:
+        return None
+    *ids, discovery, (_, limit, device, age_band, hour) = shown.asked
+    items, artists, tags, exclude = (np.frombuffer(one, np.int32) for one in ids)
+    request_id, user, at = row
+    return Query(
+        request_id=request_id,
+        user=user,
+        now=at,
+        limit=limit,
+        surface=kind.surface,
+        session=shown.session,
+        seeds=Seeds(items, artists, tags),
+        exclude=exclude,
+        discovery=discovery,
+        context=Context(shown.region, device, age_band, hour),
     )
 
 
@@ -154,4 +185,6 @@ def _unpack(row: tuple[int, int, int, int, bytes, bytes | None]) -> Exposure:
     features = np.frombuffer(shown.features, np.float32).reshape(len(items), len(kind.feature_names))
     names = tuple(kind.feature_names)
     chances = {name: np.frombuffer(told, np.float32) for name, told in shown.chances.items()}
-    return Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances)
+    asked = _asked_again(shown, kind, (slate.request_id, user, at))
+    applied = shown.asked[-1][0] if shown.asked is not None else 0
+    return Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances, asked, applied)
