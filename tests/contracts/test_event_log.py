@@ -17,6 +17,7 @@ from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE, EventLog
 from segue.core.types import EVENT, Context, Events, Exposure, Query, Recent, Seeds, Slate, empty_events
 
 NEVER, EVER = -(1 << 63), (1 << 63) - 1
+DAY = 86_400_000
 
 
 def backends() -> list[type[Any]]:
@@ -266,6 +267,42 @@ def test_exposures_come_back_as_shown(log: EventLog) -> None:
     assert again is not None
     assert again.at == 2_000, "the first exposure of a request stays"
     assert log.check() == []
+
+
+def test_sealing_slates_changes_nothing_that_readers_see(log: EventLog) -> None:
+    shown = [exposure(n, at=DAY * (n % 4) + 1_000 - n, k=n % 6) for n in range(1, 40)] + [exposure((1 << 63) + 7, at=DAY)]
+    log.append_exposures(shown)
+    ordered = list(log.exposures(NEVER, EVER))
+    half = list(log.exposures(900, 2 * DAY + 990))
+    under_way = log.exposures(NEVER, EVER)
+    first = next(under_way)
+    assert len(log.seal(2 * DAY)) == 2, "a day is a segment, and only days before are sealed"
+    log.append_exposures([exposure(99, at=DAY + 5)])
+    seen = [first, *(one for one in under_way if one.slate.request_id != 99)]
+    assert all(same_exposure(a, b) for a, b in zip(seen, ordered, strict=True))
+    for one in shown:
+        found = log.exposure(one.slate.request_id)
+        assert found is not None
+        assert same_exposure(found, one)
+    log.seal(EVER)
+    assert all(same_exposure(a, b) for a, b in zip(within(log, NEVER, EVER), ordered, strict=True))
+    assert all(same_exposure(a, b) for a, b in zip(half, within(log, 900, 2 * DAY + 990), strict=True))
+    assert log.check() == []
+
+
+def test_a_sealed_slate_is_not_stored_again(log: EventLog) -> None:
+    log.append_exposures([exposure(5, at=1_000)])
+    log.seal(EVER)
+    log.append_exposures([exposure(5, at=9_000), exposure(6, at=9_000)])
+    assert [(e.slate.request_id, e.at) for e in log.exposures(NEVER, EVER)] == [(5, 1_000), (6, 9_000)]
+    again = log.exposure(5)
+    assert again is not None
+    assert again.at == 1_000
+
+
+def within(log: EventLog, at_from: int, at_to: int) -> list[Exposure]:
+    """All but number 99, which came later."""
+    return [e for e in log.exposures(at_from, at_to) if e.slate.request_id != 99]
 
 
 def test_a_refused_append_leaves_nothing(log: EventLog) -> None:

@@ -6,6 +6,7 @@ import multiprocessing as mp
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.test_event_log import everything, same, some
+from contracts.test_event_log import everything, exposure, same, same_exposure, some
 from segue.benchmarks import crash
 from segue.core.errors import BadInput, Corrupt, NotReady
 from segue.core.ports import ACCEPTED, CONFLICT, DUPLICATE
-from segue.core.types import EVENT, Events
-from segue.storage.event_log import database, reader, sealing, segments, sqlite, uniqueness
+from segue.core.types import EVENT, Events, Exposure
+from segue.storage.event_log import database, reader, sealing, segments, slate_segments, sqlite, uniqueness
 from segue.storage.event_log.files import DRAFT, Draft
 from segue.storage.event_log.runs import Run, RunRow, RunWriter, find, open_run
 from segue.storage.event_log.sqlite import SqliteEventLog
 from segue.wiring import open_home
 
 EVER = (1 << 63) - 1
+HOUR = 3_600_000
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where a model is compared with hundreds of logs, a disk's fsync proves nothing and takes minutes on a busy machine."""
 
@@ -39,6 +41,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "ROW_GROUP", 5)
     monkeypatch.setattr(sealing, "SEAL_ROWS", 40)
     monkeypatch.setattr(reader, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(slate_segments, "PAGE", 3)
+    monkeypatch.setattr(slate_segments, "PAGES", 2)
+    monkeypatch.setattr(slate_segments, "_SWEEP", 2)
 
 
 @pytest.fixture
@@ -97,6 +102,138 @@ def test_whatever_is_done_the_log_is_a_list_and_a_dict(steps: list[tuple[Any, ..
             assert log.last == len(model)
             assert log.check() == []
             log.close()
+
+
+SLATES = st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 15)), max_size=8)
+"""When, in hours, and the request."""
+
+
+@pytest.mark.usefixtures("tiny")
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.sampled_from(["show", "show", "seal", "reopen"]), st.integers(0, 1), SLATES), max_size=6))
+def test_whatever_is_sealed_slates_are_a_dict_in_order_of_time(steps: list[tuple[str, int, list[tuple[int, int]]]]) -> None:
+    """Two handles stand for two processes, with a reader under way in each step; the model keeps the first of a request."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        logs = [SqliteEventLog(Path(folder)), SqliteEventLog(Path(folder))]
+        model: dict[int, Exposure] = {}
+        for what, who, slates in steps:
+            reading = logs[1 - who].exposures(-EVER, EVER)
+            before, begun = in_order(model), list(islice(reading, 1))
+            if what == "seal":
+                logs[who].seal(slates[0][0] * HOUR if slates else EVER)
+            elif what == "reopen":
+                logs[who].close()
+                logs[who] = SqliteEventLog(Path(folder))
+            else:
+                shown = [exposure(number, at=at * HOUR, k=number % 4) for at, number in slates]
+                logs[who].append_exposures(shown)
+                for one in shown:
+                    model.setdefault(one.slate.request_id, one)
+            seen = [one.slate.request_id for one in (*begun, *reading)]
+            assert len(seen) == len(set(seen))
+            assert {one.slate.request_id for one in before} <= set(seen) <= set(model)
+        for log in logs:
+            assert all(map(same_exposure, log.exposures(-EVER, EVER), in_order(model)))
+            assert len(list(log.exposures(-EVER, EVER))) == len(model)
+            middle = [one for one in in_order(model) if -HOUR <= one.at < HOUR]
+            assert [one.slate.request_id for one in log.exposures(-HOUR, HOUR)] == [one.slate.request_id for one in middle]
+            for number in range(16):
+                found = log.exposure(number)
+                assert (found is None) == (number not in model)
+                assert found is None or same_exposure(found, model[number])
+            assert log.check() == []
+            log.close()
+
+
+def in_order(model: dict[int, Exposure]) -> list[Exposure]:
+    return sorted(model.values(), key=lambda one: (one.at, one.slate.request_id))
+
+
+def test_slates_that_a_crash_left_beside_their_segment_are_read_once_and_swept(
+    log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append_exposures([exposure(number) for number in range(200)])
+    with monkeypatch.context() as patch:
+        patch.setattr(slate_segments.SlateLog, "sweep", lambda _: None)
+        assert log.seal(EVER) == ["000000001.parquet"]
+    assert len(list(log.exposures(0, EVER))) == 200
+    assert log.check() == []
+    log.append_exposures([exposure(3, at=9_000)])
+    assert log.seal(EVER) == []
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        assert connection.execute("SELECT count(*) FROM exposures").fetchone() == (0,)
+    connection.close()
+    assert [one.slate.request_id for one in log.exposures(0, EVER)] == list(range(200))
+
+
+def test_a_seal_that_is_killed_before_it_is_registered_leaves_the_slates_where_they_were(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    log.append_exposures([exposure(number) for number in range(9)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slate_segments, "astuple", lambda _: 1 / 0)  # the file has its name by then, the row is not written
+        with pytest.raises(ZeroDivisionError):
+            log.seal(EVER)
+    log.close()
+    assert tally(tmp_path, "slates/*.parquet") == 1
+    log = SqliteEventLog(tmp_path)
+    assert tally(tmp_path, "slates/*") == 0
+    assert len(list(log.exposures(0, EVER))) == 9
+    assert len(log.seal(EVER)) == 1
+    assert log.check() == []
+    log.close()
+
+
+def test_another_process_that_sealed_the_same_slates_was_faster(
+    log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append_exposures([exposure(number) for number in range(9)])
+    other = SqliteEventLog(tmp_path)
+    finish, calls = slate_segments.ParquetDraft.finish, list[str]()
+
+    def overtaken(draft: slate_segments.ParquetDraft) -> None:
+        finish(draft)
+        calls.append("finished")
+        if len(calls) == 1:
+            other.seal(EVER)
+
+    monkeypatch.setattr(slate_segments.ParquetDraft, "finish", overtaken)
+    assert log.seal(EVER) == []
+    assert tally(tmp_path, "slates/*") == 1
+    assert len(list(log.exposures(0, EVER))) == 9
+    assert log.check() == []
+    other.close()
+
+
+def test_a_log_of_the_first_layout_learns_to_seal_slates(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path)
+    log.append_exposures([exposure(1), exposure(2)])
+    log.close()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.executescript("DROP TABLE slate_segments; DROP TABLE sealed_slates; PRAGMA user_version = 1")
+    connection.close()
+    log = SqliteEventLog(tmp_path)
+    assert len(log.seal(EVER)) == 1
+    assert [one.slate.request_id for one in log.exposures(0, EVER)] == [1, 2]
+    log.close()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.999])
+def test_a_spoiled_segment_of_slates_is_noticed(log: SqliteEventLog, tmp_path: Path, share: float) -> None:
+    log.append_exposures([exposure(number, k=9) for number in range(300)])
+    log.seal(EVER)
+    spoil(tmp_path / "slates" / "000000001.parquet", share)
+    assert any("does not match its checksum" in line for line in log.check())
+
+
+def test_a_missing_segment_of_slates_is_corrupt(log: SqliteEventLog, tmp_path: Path) -> None:
+    log.append_exposures([exposure(1)])
+    log.seal(EVER)
+    (tmp_path / "slates" / "000000001.parquet").unlink()
+    with pytest.raises(Corrupt, match="missing"):
+        log.exposure(1)
+    with pytest.raises(Corrupt, match="missing"):
+        list(log.exposures(0, EVER))
+    assert len(log.check()) == 1
 
 
 def test_a_bulk_append_is_a_segment_at_once_and_reads_like_any_other(log: SqliteEventLog, tmp_path: Path) -> None:

@@ -146,6 +146,10 @@ def examine(home: Path, tally: Tally, *, thorough: bool) -> None:
         tally.lost = int(np.maximum(acknowledged[:, 1] - (places[1] - places[0]), 0).sum())
         tally.lost += sum(log.exposure(number) is None for number in tally.exposures)
         if thorough:
+            shown = [one.slate.request_id for one in log.exposures(0, EVER)]
+            tally.doubled += len(shown) - len(set(shown))
+            unseen = {number for number in tally.exposures if log.exposure(number) is not None} - set(shown)
+            tally.problems += [f"slate {number} is found but a walk does not meet it" for number in sorted(unseen)]
             tally.problems += log.check()
         tally.next = (int(numbers[-1]) if len(numbers) else 0) + MARGIN
 

@@ -61,7 +61,10 @@ class EventLog(Protocol):
         ...
 
     def seal(self, before: int) -> list[str]:
-        """Move closed days (arrived before `before` ms) into checksummed Parquet segments; returns their names."""
+        """Move closed days into checksummed Parquet segments: events that arrived before `before` ms, slates shown before it.
+
+        Returns the names of the segments. Readers see no difference.
+        """
         ...
 
     def check(self) -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from segue.core.errors import Corrupt
 from segue.storage.event_log import exposures
 from segue.storage.event_log.database import Database
+from segue.storage.event_log.parquet import damage
 from segue.storage.event_log.reader import decode_batch
 from segue.storage.event_log.runs import RUN_COLUMNS, RunRow, verify
 from segue.storage.event_log.sealing import COVERED
-from segue.storage.event_log.segments import SEGMENT_COLUMNS, Segment, checksum, open_segment
+from segue.storage.event_log.segments import SEGMENT_COLUMNS, Segment, open_segment
 
 
 def problems(database: Database, segments: Path, runs: Path) -> Iterator[str]:
@@ -43,12 +44,12 @@ def problems(database: Database, segments: Path, runs: Path) -> Iterator[str]:
 
 
 def _segment(folder: Path, segment: Segment) -> Iterator[str]:
-    path = folder / segment.name
+    wrong = damage(folder / segment.name, segment.bytes, segment.sha256)
+    if wrong:
+        yield wrong
+        return
     try:
-        if path.stat().st_size != segment.bytes or checksum(path) != segment.sha256:
-            yield f"segment {path} does not match its checksum"
-        else:
-            open_segment(folder, segment).close()
+        open_segment(folder, segment).close()
     except (Corrupt, FileNotFoundError) as error:
         yield str(error)
 

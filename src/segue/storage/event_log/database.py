@@ -10,7 +10,8 @@ from pathlib import Path
 
 from segue.core.errors import Corrupt, NotReady
 
-LAYOUT = 1
+LAYOUT = 2
+"""1: slates lay in SQLite for good; 2: those of closed days lie in Parquet."""
 BUSY_S = 60.0
 CHECKPOINT_PAGES = 4000
 """WAL pages between checkpoints (32 MB): a checkpoint costs a second fsync, so it should not follow every commit."""
@@ -32,6 +33,10 @@ _TABLES = (
         crc INTEGER NOT NULL, payload BLOB NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS exposures_at ON exposures(at, request_id)",
     "CREATE TABLE IF NOT EXISTS exposure_kinds(kind INTEGER PRIMARY KEY, payload BLOB NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS slate_segments(
+        number INTEGER PRIMARY KEY, rows INTEGER NOT NULL, at_min INTEGER NOT NULL, at_max INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, name TEXT NOT NULL UNIQUE)""",
+    "CREATE TABLE IF NOT EXISTS sealed_slates(request_id INTEGER PRIMARY KEY, place INTEGER NOT NULL)",
 )
 
 

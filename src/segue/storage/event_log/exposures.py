@@ -1,4 +1,4 @@
-"""Slates as shown, packed: arrays as bytes, and what repeats from slate to slate stored once."""
+"""Slates of open days, packed in SQLite: arrays as bytes, and what repeats from slate to slate stored once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 from segue.core.errors import Corrupt
 from segue.core.types import Context, Exposure, Query, Seeds, Slate
 
-_PAGE = 512
+Key = tuple[int, int]
+"""When a slate was shown and its request id as SQLite keeps it: the order of slates."""
+SEALED = "EXISTS (SELECT 1 FROM sealed_slates s WHERE s.request_id = e.request_id)"
 
 
 class _Kind(msgspec.Struct, array_like=True, frozen=True):
@@ -63,7 +65,11 @@ def store(connection: sqlite3.Connection, exposures: Sequence[Exposure]) -> None
         payload = _pack_shown(exposure)
         key = signed(exposure.slate.request_id)
         rows.append((key, exposure.at, exposure.user, kinds[kind], zlib.crc32(payload), payload))
-    connection.executemany("INSERT OR IGNORE INTO exposures VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany(
+        "INSERT OR IGNORE INTO exposures SELECT ?1, ?2, ?3, ?4, ?5, ?6"
+        " WHERE NOT EXISTS (SELECT 1 FROM sealed_slates s WHERE s.request_id = ?1)",
+        rows,
+    )
 
 
 def find(connection: sqlite3.Connection, request_id: int) -> Exposure | None:
@@ -72,13 +78,14 @@ def find(connection: sqlite3.Connection, request_id: int) -> Exposure | None:
     return _unpack(row) if row else None
 
 
-def page(connection: sqlite3.Connection, after: tuple[int, int], at_to: int) -> list[tuple[int, Exposure]]:
-    """The next exposures past (at, stored request id) and before at_to, oldest first, each with its stored request id."""
+def page(connection: sqlite3.Connection, after: Key, until: Key, limit: int) -> list[tuple[Key, Exposure]]:
+    """The next `limit` at most with after < key < until that are not sealed, in order of key."""
     rows = connection.execute(
-        f"{_SELECT} WHERE (e.at, e.request_id) > (?, ?) AND e.at < ? ORDER BY e.at, e.request_id LIMIT ?",
-        (*after, at_to, _PAGE),
+        f"{_SELECT} WHERE (e.at, e.request_id) > (?, ?) AND (e.at, e.request_id) < (?, ?) AND NOT {SEALED}"
+        " ORDER BY e.at, e.request_id LIMIT ?",
+        (*after, *until, limit),
     )
-    return [(row[0], _unpack(row)) for row in rows]
+    return [((row[1], row[0]), _unpack(row)) for row in rows]
 
 
 def problems(connection: sqlite3.Connection) -> Iterator[str]:

@@ -13,7 +13,8 @@ import numpy as np
 from segue.core.errors import Corrupt
 from segue.core.types import EVENT, Events
 from segue.storage.event_log.database import Database
-from segue.storage.event_log.segments import SEGMENT_COLUMNS, Segment, open_segment, read_group, row_groups
+from segue.storage.event_log.parquet import row_groups
+from segue.storage.event_log.segments import AT, SEGMENT_COLUMNS, Segment, open_segment, read_group
 
 CHUNK_ROWS = 131_072
 NEVER, ALWAYS = -(1 << 63), (1 << 63) - 1
@@ -107,7 +108,7 @@ class LogReader:
         if not window.overlaps(segment.at_min, segment.at_max):
             return
         with open_segment(self._segments, segment) as file:
-            for number, offset, rows, low, high in row_groups(file):
+            for number, offset, rows, low, high in row_groups(file, AT):
                 first = segment.first_seq + offset
                 if first + rows - 1 <= after or first > window.until or not window.overlaps(low, high):
                     continue

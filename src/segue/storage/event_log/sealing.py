@@ -15,6 +15,7 @@ from segue.storage.event_log.files import sweep
 from segue.storage.event_log.reader import LogReader, Window
 from segue.storage.event_log.runs import RUN_COLUMNS, RunRow
 from segue.storage.event_log.segments import SEGMENT_COLUMNS, Segment, SegmentWriter
+from segue.storage.event_log.slate_segments import registered
 
 SEAL_ROWS = 4_000_000
 """Rows of a segment at most, unless one append brought more."""
@@ -23,7 +24,7 @@ _SWEEP_BATCHES = 64
 COVERED = "EXISTS (SELECT 1 FROM segments s WHERE s.last_seq >= b.last_seq AND s.first_seq <= b.first_seq)"
 
 
-def recover(database: Database, segments: Path, runs: Path) -> None:
+def recover(database: Database, segments: Path, runs: Path, slates: Path) -> None:
     """Remove what crashes left: drafts of the dead, files without a row, batches that a segment has replaced.
 
     Key runs that are missing or cut short are struck from the manifest, with all later ones: the index reads their keys
@@ -39,6 +40,7 @@ def recover(database: Database, segments: Path, runs: Path) -> None:
             connection.execute("DELETE FROM runs WHERE last_seq >= ?", (rows[good].last_seq,))
         sweep(runs, {row.name for row in rows[:good]})
         sweep(segments, {name for (name,) in connection.execute("SELECT name FROM segments")})
+        sweep(slates, registered(connection))
 
 
 def _whole(path: Path, size: int) -> bool:

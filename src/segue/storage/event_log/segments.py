@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from segue.core.errors import Corrupt
 from segue.core.types import EVENT, Events
-from segue.storage.event_log.files import Draft
+from segue.storage.event_log.parquet import ParquetDraft, opened, read
 
 ROW_GROUP = 131_072
 """Rows that are read and checked at once: 10.7 MB as EVENT."""
 STORED = tuple(name for name in EVENT.names or () if name != "seq")
 """seq is not stored: the rows of a segment are gap-free from its first seq, so it is known before the seqs are given."""
-_HASHES = ("key_hi", "key_lo", "body", "session", "request")
+AT = STORED.index("at")
 _SCHEMA = pa.schema([(name, pa.from_numpy_dtype(EVENT[name])) for name in STORED])
 _COMPRESSION = {name: "NONE" if name in ("key_hi", "key_lo", "body") else "ZSTD" for name in STORED}
 _DICTIONARY = ["session", "request", "region", "device", "action", "position"]
@@ -56,22 +54,17 @@ class SegmentWriter:
     """Writes one segment as a draft; `finish` makes it durable, `publish` gives it its place."""
 
     def __init__(self, folder: Path) -> None:
-        self._draft = Draft(folder)
-        self._sink = pa.OSFile(str(self._draft.path), "wb")
-        self._writer = pq.ParquetWriter(
-            self._sink,
+        self._file = ParquetDraft(
+            folder,
             _SCHEMA,
             compression=_COMPRESSION,
             compression_level={name: 1 for name, codec in _COMPRESSION.items() if codec == "ZSTD"},
             use_dictionary=_DICTIONARY,
             write_statistics=["at"],
-            write_page_checksum=True,
         )
         self._held: list[Events] = []
         self._at: list[tuple[int, int]] = []
         self.rows = 0
-        self._size = 0
-        self._sha256 = ""
 
     def write(self, events: Events) -> None:
         """Append rows in order, in pieces of any size; row groups are full but for the last."""
@@ -84,7 +77,7 @@ class SegmentWriter:
 
     def _write_group(self, events: Events) -> None:
         columns = [pa.array(np.ascontiguousarray(events[name])) for name in STORED]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
+        self._file.write(pa.Table.from_arrays(columns, schema=_SCHEMA))
         self._at.append((int(events["at"].min()), int(events["at"].max())))
 
     def finish(self) -> None:
@@ -92,65 +85,30 @@ class SegmentWriter:
         rest = np.concatenate(self._held)
         if len(rest):
             self._write_group(rest)
-        self._writer.close()
-        self._sink.close()
-        self._size = self._draft.sync()
-        self._sha256 = checksum(self._draft.path)
+        self._file.finish()
 
     def publish(self, first_seq: int, arrived_ms: int) -> Segment:
         """Name the file; the caller holds the write lock and stores the returned row in the same transaction."""
         last_seq = first_seq + self.rows - 1
         name = segment_name(first_seq, last_seq)
-        self._draft.publish(name)
+        self._file.publish(name)
         low, high = min(a for a, _ in self._at), max(b for _, b in self._at)
-        return Segment(last_seq, first_seq, arrived_ms, low, high, self._size, self._sha256, name)
+        return Segment(last_seq, first_seq, arrived_ms, low, high, self._file.bytes, self._file.sha256, name)
 
     def close(self) -> None:
         """Release the file, and remove it unless it was published."""
-        if not self._sink.closed:
-            self._sink.close()
-        self._draft.discard()
-
-
-def checksum(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        self._file.close()
 
 
 def open_segment(folder: Path, segment: Segment) -> pq.ParquetFile:
     """The file of a segment; FileNotFoundError when a merge has replaced it, Corrupt when it cannot be that segment."""
-    path = folder / segment.name
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise Corrupt(f"segment {path} cannot be opened: {error}") from error
-    if file.metadata.num_rows != segment.rows:
-        raise Corrupt(f"segment {path} holds {file.metadata.num_rows} rows, the manifest says {segment.rows}")
-    return file
-
-
-def row_groups(file: pq.ParquetFile) -> Iterator[tuple[int, int, int, int, int]]:
-    """(number, offset of its first row, rows, at_min, at_max) of every row group, in order."""
-    column = STORED.index("at")
-    offset = 0
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        statistics = group.column(column).statistics
-        low, high = (statistics.min, statistics.max) if statistics is not None else (-(1 << 63), (1 << 63) - 1)
-        yield number, offset, group.num_rows, low, high
-        offset += group.num_rows
+    return opened(folder / segment.name, segment.rows)
 
 
 def read_group(file: pq.ParquetFile, number: int, first_seq: int, columns: Sequence[str] | None, name: str) -> Events:
     """One row group as EVENT, seqs from first_seq; unnamed columns are zero. Corrupt when a page fails its checksum."""
     wanted = STORED if columns is None else [column for column in columns if column != "seq"]
-    try:
-        table = file.read_row_group(number, columns=list(wanted), use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise Corrupt(f"segment {name}, row group {number}: {error}") from error
+    table = read(file, number, name, wanted)
     rows = file.metadata.row_group(number).num_rows
     events = np.empty(rows, EVENT) if columns is None else np.zeros(rows, EVENT)
     for column in wanted:

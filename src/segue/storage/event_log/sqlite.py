@@ -22,6 +22,7 @@ from segue.storage.event_log.database import Database
 from segue.storage.event_log.reader import ALWAYS, NEVER, LogReader, Window, batch_crc, last_seq
 from segue.storage.event_log.sealing import merge_small, recover, register, seal
 from segue.storage.event_log.segments import SegmentWriter
+from segue.storage.event_log.slate_segments import SlateLog
 from segue.storage.event_log.uniqueness import KEY_COLUMNS, KeyIndex
 
 BULK_ROWS = 50_000
@@ -42,7 +43,8 @@ class SqliteEventLog:
         self._clock = clock
         self._segments = folder / "segments"
         self._runs = folder / "keys"
-        for path in (folder, self._segments, self._runs):
+        sealed = folder / "slates"
+        for path in (folder, self._segments, self._runs, sealed):
             path.mkdir(parents=True, exist_ok=True)
             sync_folder(path.parent)
         self._lock = threading.Lock()
@@ -50,7 +52,8 @@ class SqliteEventLog:
         with locked(folder / "open.lock"):
             self._database = Database(folder / "log.db")
             self._reader = LogReader(self._database, self._segments)
-            recover(self._database, self._segments, self._runs)
+            recover(self._database, self._segments, self._runs, sealed)
+            self._slates = SlateLog(self._database, sealed)
             self._index = KeyIndex(self._runs, self._database, self._keys_after)
             self._index.catch_up()
 
@@ -150,31 +153,23 @@ class SqliteEventLog:
 
     def exposure(self, request_id: int) -> Exposure | None:
         """See the port."""
-        with self._database.snapshot() as connection:
-            return shown.find(connection, request_id)
+        return self._slates.find(request_id)
 
     def exposures(self, at_from: int, at_to: int) -> Iterator[Exposure]:
         """See the port; ties by request id, read as a signed number."""
-        after = (max(at_from, NEVER + 1) - 1, ALWAYS)
-        while True:
-            with self._database.snapshot() as connection:
-                found = shown.page(connection, after, min(at_to, ALWAYS))
-            for _, exposure in found:
-                yield exposure
-            if not found:
-                return
-            after = (found[-1][1].at, found[-1][0])
+        return self._slates.walk(at_from, at_to)
 
     def seal(self, before: int) -> list[str]:
         """See the port. May run beside appends and reads, in this process or another; small segments are merged too."""
         with self._sealing:
             names = seal(self._database, self._reader, self._segments, before)
             merged = merge_small(self._database, self._reader, self._segments)
-        return [name for name in names + merged if (self._segments / name).exists()]
+            slates = self._slates.seal(before)
+        return [name for name in names + merged if (self._segments / name).exists()] + slates
 
     def check(self) -> list[str]:
         """Verify every checksum; a list of what is wrong, empty when all is well."""
-        return list(problems(self._database, self._segments, self._runs))
+        return [*problems(self._database, self._segments, self._runs), *self._slates.problems()]
 
     def close(self) -> None:
         """Release files and locks."""
