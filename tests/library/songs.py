@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.sound.onnx_graph import Graph
+from segue.sound.spectrogram import BANDS
+
 RATE = 16_000
 
 
@@ -30,4 +33,14 @@ def write(path: Path, number: int, seconds: float = 7.0) -> Path:
         out.setsampwidth(2)
         out.setframerate(RATE)
         out.writeframes(song(number, seconds).tobytes())
+    return path
+
+
+def small_network(folder: Path) -> Path:
+    """An ONNX file `small.onnx` with its manifest: the mean and the loudest of each band over a patch of three seconds."""
+    graph = Graph("patch", 187, BANDS)
+    outputs = {kind.lower(): (graph.node(f"Reduce{kind}", "patch", axes=[1], keepdims=0), BANDS) for kind in ("Mean", "Max")}
+    path = folder / "small.onnx"
+    path.write_bytes(graph.build(outputs, {}))
+    Path(f"{path}.json").write_text('{"name": "small", "outputs": ["mean", "max"]}')
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from songs import song, write
+from songs import small_network, song, write
 
 from segue import wiring
 from segue.benchmarks.scan import flac
@@ -24,6 +25,7 @@ from segue.cli import main
 from segue.core.records import ItemRecord
 from segue.library.scan import Scan, Summary
 from segue.sound.lda import ClipLda
+from segue.sound.statistics import STATISTICS_VERSION
 
 SONGS = 6
 
@@ -146,6 +148,66 @@ def test_a_library_that_has_doubled_is_learned_anew_and_the_old_vectors_go(home:
     assert home.vectors.version != before
     assert home.vectors.versions() == [home.vectors.version]
     assert len(home.vectors) == 2 * SONGS
+
+
+def test_new_statistics_are_taken_anew_and_the_encoder_that_knows_fewer_hears_until_then(
+    home: wiring.Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = home.shelf.serving()
+    assert fitted is not None
+    assert not fitted.outdated
+    arrays = dict(fitted.encoder.arrays())
+    arrays = {"centre": arrays["centre"][:-50], "projection": arrays["projection"][:-50]}  # of a version that had fewer
+    facts = fitted.encoder.manifest()
+    facts |= {"version": "lda-of-before", "input": facts["input"] | {"statistics": STATISTICS_VERSION - 1}}
+    artifact = home.artifacts.put("encoder", arrays, {"encoder": facts, "setting": "lda", "songs": SONGS})
+    home.artifacts.set_aliases("encoder", {"serving": artifact, "of-lda": artifact})
+    items = np.arange(SONGS, dtype=np.int32)
+    home.vectors.put("lda-of-before", items, home.vectors.get(items))
+    home.vectors.use("lda-of-before")
+    write(folder / "one more.wav", 20)
+    with sqlite3.connect(home.path / "recordings" / "recordings.db") as db:
+        db.execute("UPDATE recordings SET version = version - 1")
+    heard: list[int] = []
+    monkeypatch.setattr(home.shelf, "keep_up", lambda *_, **__: bool(heard.append(len(home.vectors))))
+    summary = again(home, folder)
+    assert (summary.opened, summary.learned, heard) == (SONGS + 1, False, [SONGS + 1])  # the new one has a vector of before
+    assert home.vectors.version == "lda-of-before"
+    monkeypatch.undo()
+    assert home.shelf.due(), "the whole library was heard again"
+    summary = again(home, folder)
+    assert (summary.opened, summary.learned) == (0, True)
+    assert home.vectors.version == home.shelf.serving().version != "lda-of-before"
+    assert len(home.vectors) == SONGS + 1
+    assert not home.shelf.due(settled=True)
+
+
+def test_the_default_beside_a_network_serves_and_hears_new_songs(home: wiring.Home, folder: Path) -> None:
+    assert main(["--home", str(home.path), "encoder", "import", str(small_network(folder.parent))]) == 0
+    (home.path / "segue.toml").write_text('[sound]\nencoder = "lda+small"\n')
+    with wiring.open_home(home.path, writer=False) as other:
+        before = other.vectors.version
+        assert again(other, folder).learned
+        assert other.vectors.version.startswith("concatenated-")
+        assert other.vectors.version != before
+        fitted = other.shelf.serving()
+        assert fitted is not None
+        assert fitted.setting == "lda+small"
+        row = other.vectors.get(np.array([0], np.int32))
+        assert row.shape[1] == fitted.encoder.dimension > 64
+        assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
+        write(folder / "one more.wav", 20)
+        assert again(other, folder).new == 1
+        assert len(other.vectors) == SONGS + 1
+        items, cosines = other.vectors.search(other.vectors.get(np.array([SONGS], np.int32)), 3)
+        assert items[0, 0] == SONGS
+        assert cosines[0, 0] == pytest.approx(1, abs=1e-3)
+        near = [other.catalogue.item(item).title for item in items[0, 1:].tolist()]
+        assert set(near) <= {"Song 0", "Song 2", "Song 4"}, "low and steady, like song 20"
+    with wiring.open_home(home.path, writer=False) as opened:  # another process reads it from the disk
+        again_there = opened.shelf.serving()
+        assert again_there is not None
+        assert again_there.encoder.manifest()["version"] == opened.vectors.version
 
 
 def test_another_encoder_serves_when_all_is_embedded_and_the_way_back_costs_nothing(home: wiring.Home, folder: Path) -> None:

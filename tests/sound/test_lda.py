@@ -9,7 +9,18 @@ from segue.core.types import Float32
 from segue.sound.lda import ClipLda
 from segue.sound.scatter import Scatter
 from segue.sound.spectrogram import BANDS, band_centres, compress, expand
-from segue.sound.statistics import CEPSTRA, CHANNELS, GROUPS, PATCH, RHYTHMS, STATISTICS, patch_statistics, patches_of
+from segue.sound.statistics import (
+    CEPSTRA,
+    CHANNELS,
+    GROUPS,
+    PATCH,
+    RHYTHMS,
+    RIPPLES,
+    SCALES,
+    STATISTICS,
+    patch_statistics,
+    patches_of,
+)
 
 
 def planted(rng: np.random.Generator, songs: int, p: int = 60) -> tuple[list[Float32], np.ndarray]:
@@ -74,6 +85,18 @@ def test_halves_of_a_library_add_up_to_the_whole() -> None:
     np.testing.assert_array_equal(empty.moments()[1], whole.moments()[1])
 
 
+def test_statistics_that_never_change_and_directions_that_nobody_differs_in_have_no_say() -> None:
+    songs, _ = planted(np.random.default_rng(4), 5)
+    songs = [np.concatenate((song, np.full((len(song), 1), 7, np.float32)), axis=1) for song in songs]
+    encoder = ClipLda(size=100, shrinkage=0.5, emphasis=0.0).fit(songs, np.random.default_rng(0))
+    learned = np.asarray(encoder.arrays()["projection"])
+    assert encoder.dimension == learned.shape[1] == 61
+    assert np.isfinite(learned).all()
+    assert np.flatnonzero(np.abs(learned).sum(axis=0)).tolist() == [0, 1, 2, 3]  # five songs differ in four directions
+    silent = [np.zeros((4, 9), np.float32)] * 3
+    assert np.isfinite(ClipLda(size=4).fit(silent, np.random.default_rng(0)).encode_statistics(silent[0])).all()
+
+
 @pytest.mark.parametrize("songs", [[], [np.ones((2, 50), np.float32)] * 5])
 def test_too_little_to_learn_from_is_said(songs: list[Float32]) -> None:
     with pytest.raises(BadInput, match="expected at least 2 songs"):
@@ -84,7 +107,7 @@ def test_a_small_library_has_fewer_directions_than_asked_for() -> None:
     songs, _ = planted(np.random.default_rng(4), 3)
     encoder = ClipLda().fit(songs, np.random.default_rng(0))
     vectors = np.array([encoder.encode_statistics(s) for s in songs])
-    assert vectors.shape == (3, 32)
+    assert vectors.shape == (3, 60) == (3, encoder.dimension)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
@@ -141,14 +164,14 @@ def test_statistics_of_a_patch() -> None:
     np.testing.assert_allclose(signed * np.abs(signed), covariance[above], atol=1e-4)
     changes = np.diff(groups.mean(axis=2), axis=0)
     damped = (changes**3).mean(axis=0) / (changes.std(axis=0) + 0.02) ** 3
-    np.testing.assert_allclose(rows[1, -GROUPS:], damped, atol=1e-4)
+    np.testing.assert_allclose(rows[1, -GROUPS - RIPPLES : -RIPPLES], damped, atol=1e-4)
 
 
 def test_groups_that_move_together_are_correlated() -> None:
     rng = np.random.default_rng(9)
     beat = rng.random((PATCH, 1))
     patch = 2 + np.repeat(np.concatenate((beat, beat, -beat, rng.random((PATCH, GROUPS - 3))), axis=1), BANDS // GROUPS, axis=1)
-    row = patch_statistics(patch.astype(np.float32), level=False)[0, -GROUPS * (GROUPS - 1) // 2 - GROUPS : -GROUPS]
+    row = patch_statistics(patch.astype(np.float32), level=False)[0, :-RIPPLES][-GROUPS * (GROUPS - 1) // 2 - GROUPS : -GROUPS]
     assert row[0] > 0.8  # first and second
     assert row[1] < -0.8  # first and third
     assert abs(row[2]) < 0.3  # first and fourth
@@ -168,6 +191,34 @@ def test_a_song_has_the_same_statistics_at_any_level() -> None:
     quieter = compress(0.1 * expand(spectrogram))
     np.testing.assert_allclose(patch_statistics(quieter), patch_statistics(spectrogram), atol=2e-3)
     assert np.abs(patch_statistics(quieter, level=False) - patch_statistics(spectrogram, level=False)).max() > 0.5
+
+
+def test_a_ripple_shows_at_its_scale_and_rate() -> None:
+    def strongest(scale: int, hertz: float) -> tuple[int, int]:
+        shape = np.cos(np.pi * scale * (np.arange(BANDS) + 0.5) / BANDS)
+        swing = np.sin(2 * np.pi * hertz * np.arange(PATCH) * 256 / 16_000)
+        row = patch_statistics((3 + swing[:, None] * shape).astype(np.float32), level=False)[0, -RIPPLES:]
+        scales, rates = np.unravel_index(row.argmax(), (len(SCALES) - 1, RHYTHMS))
+        return int(scales), int(rates)
+
+    assert [strongest(scale, 4.0)[0] for scale in (1, 2, 5, 20, 60)] == [1, 2, 4, 8, 11]
+    rates = [strongest(5, hertz)[1] for hertz in (0.67, 1.67, 4.0, 10.0)]
+    assert rates == sorted(set(rates))
+
+
+def test_a_ripple_is_told_by_its_size_however_long_it_lasts() -> None:
+    """A swing of one in one coefficient: the power of the wave, over the coefficients and frequencies of its range."""
+    shape = np.sqrt(2 / BANDS) * np.cos(np.pi * 5 * (np.arange(BANDS) + 0.5) / BANDS)
+    swing = 0.8 * np.cos(2 * np.pi * 12 * np.arange(PATCH) / PATCH)
+    row = patch_statistics((3 + swing[:, None] * shape).astype(np.float32), level=False)[0, -RIPPLES:]
+    table = row.reshape(len(SCALES) - 1, RHYTHMS)
+    frequencies = np.arange(PATCH // 2 + 1) * 62.5 / PATCH
+    edges = np.geomspace(0.5, 20, RHYTHMS + 1)
+    place = int(np.searchsorted(edges, 12 * 62.5 / PATCH) - 1)
+    many = int(((frequencies >= edges[place]) & (frequencies < edges[place + 1])).sum())
+    expected = 0.5 * np.log10(0.8**2 / (2 * many) + 0.107**2)
+    assert table[4, place] == pytest.approx(expected, abs=1e-3)
+    assert table[9, 0] == pytest.approx(np.log10(0.107), abs=1e-3)
 
 
 def test_a_beat_shows_in_its_range_of_the_modulation_spectrum() -> None:

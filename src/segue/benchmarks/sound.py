@@ -19,7 +19,7 @@ from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.evaluation.intervals import Interval, bootstrap, paired
 from segue.evaluation.retrieval import leave_one_out
-from segue.sound.concatenated import Concatenated
+from segue.sound.concatenated import PLAIN, Concatenated
 from segue.sound.decode import read
 from segue.sound.encoder import Encoder, Needs, StatisticsEncoder
 from segue.sound.importing import read_network
@@ -138,8 +138,8 @@ def embed(encoder: Encoder, spectrogram: Float32, level: bool) -> Float32:
 
 
 def plain() -> ClipLda:
-    """The default encoder as it stands beside a network: Fisher's discriminant without emphasis (docs/decisions.md)."""
-    return ClipLda(shrinkage=0.1, emphasis=0.0)
+    """The default encoder as it stands beside a network."""
+    return ClipLda(**PLAIN)
 
 
 def _beside(clips: Clips, network: Float32) -> Float32:

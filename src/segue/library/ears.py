@@ -101,7 +101,10 @@ class Ears:
             try:
                 if self._closed:
                     raise NotReady("the workers that listen were closed")
-                if worker is None or not worker.alive():
+                if worker is not None and not worker.alive():
+                    worker.end()  # it died while idle: its pipes go with it
+                    worker = None
+                if worker is None:
                     worker = _Worker(self._bounds, self._niceness)
                 answer, body = worker.ask(question)
             except _Died as death:

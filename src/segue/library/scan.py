@@ -78,7 +78,7 @@ class Scan:
         if not self.stop():
             self._forget_gone()
             self.shelf.catch_up(self.tell)
-            self.summary.learned |= self.shelf.keep_up(self.tell)
+            self.summary.learned |= self.shelf.keep_up(self.tell, settled=True)
         return self.summary
 
     def take_in(self, files: Iterable[Found], total: int) -> int:

@@ -18,7 +18,7 @@ from segue.core.errors import BadInput, BadSound
 from segue.core.ports import ArtifactStore, Catalogue, Recordings, Vectors
 from segue.core.types import Bool, Float32, Int32
 from segue.library.ears import Ears, Heard
-from segue.sound.encoder import Encoder, StatisticsEncoder
+from segue.sound.encoder import Encoder, StatisticsEncoder, outdated
 
 ENCODER, SERVING, NEXT = "encoder", "serving", "next"
 """The artifact that holds encoders, and its aliases: what serves, and what is still being embedded with."""
@@ -34,13 +34,15 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """An encoder as it is stored: the vectors' version, which setting asked for it, and the recordings that there were."""
+    """An encoder as it is stored: the vectors' version, which setting asked for it, the recordings that there were, and whether
+    statistics have changed since."""
 
     encoder: Encoder
     artifact: str
     version: str
     setting: str
     songs: int
+    outdated: bool = False
 
 
 @dataclass
@@ -104,22 +106,26 @@ class Shelf:
         self._store(fitted.version, rows)
         return True
 
-    def due(self) -> bool:
-        """Whether an encoder is to be learned: there is none, another one is wanted, or the library has outgrown it."""
+    def due(self, *, settled: bool = False) -> bool:
+        """Whether an encoder is to be learned: there is none, another one is wanted, the library has outgrown it, or was heard
+        again since statistics changed (when it is `settled`, no more being heard now, half of it is enough).
+        """
         if self.artifacts.alias(ENCODER, NEXT) is not None:
             return True
         fitted, songs = self.serving(), len(self.recordings)
         if fitted is None or fitted.setting != self.setting:
             return songs > 1
+        if fitted.outdated:
+            return songs > 1 and songs * (GROWTH if settled else 1) >= fitted.songs
         return fitted.encoder.needs == "statistics" and songs >= GROWTH * fitted.songs
 
-    def keep_up(self, tell: Tell, *, anew: bool = False) -> bool:
+    def keep_up(self, tell: Tell, *, anew: bool = False, settled: bool = False) -> bool:
         """Learn when it is due (or `anew`), embed everything under the new version, then let it serve; what was begun is
         finished first. The old version serves until all the new vectors are there. False where nothing was due, another
         process is at it, or the library is too small to learn from.
         """
         with self._alone() as mine:
-            if not mine or not (anew or self.due()):
+            if not mine or not (anew or self.due(settled=settled)):
                 return False
             artifact = self.artifacts.alias(ENCODER, NEXT)
             if artifact is not None and self._open(artifact).setting != self.setting:
@@ -216,7 +222,10 @@ class Shelf:
         arrays, manifest = self.artifacts.get(ENCODER, artifact)
         facts: Any = manifest
         encoder = self.load(facts["encoder"], arrays)
-        return Fitted(encoder, artifact, str(facts["encoder"]["version"]), str(facts["setting"]), int(facts["songs"]))
+        return Fitted(
+            encoder, artifact, str(facts["encoder"]["version"]), str(facts["setting"]), int(facts["songs"]),
+            outdated(facts["encoder"]),
+        )  # fmt: skip
 
     @property
     def _swapping(self) -> Path:

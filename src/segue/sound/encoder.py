@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -93,6 +93,12 @@ def describe(encoder: Encoder, hyperparameters: Mapping[str, object], **more: ob
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return {"version": f"{encoder.name}-{digest.hexdigest()}", **facts}
+
+
+def outdated(manifest: Mapping[str, Any]) -> bool:
+    """Whether an encoder, or a part of it, learned from statistics of another version than today's: due to learn anew."""
+    version = manifest["input"].get("statistics", STATISTICS_VERSION)
+    return version != STATISTICS_VERSION or any(outdated(part) for part in manifest["hyperparameters"].get("parts", ()))
 
 
 def unit(vector: NDArray[np.floating]) -> Float32:

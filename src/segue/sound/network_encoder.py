@@ -30,7 +30,7 @@ class Pooling:
     """
 
     head: Head = "lda"
-    size: int = 32
+    size: int = 64
     shrinkage: float = 0.1
     emphasis: float = 0.0
     songs: int = 5_000
@@ -58,7 +58,8 @@ class NetworkEncoder:
     @property
     def dimension(self) -> int:
         """Length of the vectors: the size of the discriminant, or of the network's rows."""
-        return self.pooling.size if self.pooling.head == "lda" else self._network().dimension
+        rows = self._network().dimension
+        return min(self.pooling.size, rows) if self.pooling.head == "lda" else rows
 
     def encode(self, spectrogram: Float32) -> Float32:
         """(dimension,) float32 of unit length for (frames, BANDS)."""

@@ -49,8 +49,10 @@ def wanted_encoder(setting: str, artifacts: ArtifactStore) -> Encoder:
 
 
 def _part(name: str, artifacts: ArtifactStore, *, alone: bool) -> Encoder:
+    from segue.sound.concatenated import PLAIN
+
     if name in ENCODERS and name not in ("pretrained", "concatenated"):
-        plain = {} if alone or name != "lda" else {"shrinkage": 0.1, "emphasis": 0.0}  # beside another (docs/encoders.md)
+        plain = {} if alone or name != "lda" else PLAIN
         made: Encoder = named(ENCODERS, name, "sound.encoder")(**plain)
         return made
     version = artifacts.alias(NETWORKS, name)
