@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from segue import wiring
+from segue.benchmarks._blind import judged
 from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.evaluation.intervals import Interval, bootstrap, paired
@@ -45,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-pretrained", metavar="FILE", help="the musicnn wheel or an ONNX file: alone and beside the default"
     )
+    parser.add_argument(
+        "--blind", action="store_true", help="judge settings of the default without labels: halves of clips, and another ear"
+    )
+    parser.add_argument(
+        "--try",
+        action="append",
+        default=[],
+        dest="tried",
+        metavar="NAME=NUMBER,...",
+        help="with --blind: more settings",
+    )
     parser.add_argument("--timed", type=int, default=60, help="how many clips are decoded again, to time them")
     parser.add_argument("--rounds", type=int, default=2_000, help="draws of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the encoders")
@@ -53,19 +65,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Every encoder learns from all the clips, without the labels, then each clip looks for its label among the others."""
     paths, labels = _table(args.tracks, args.clips, args.label)
+    if args.blind:
+        return _blind(paths, args)
     makers = contenders(args.encoder, args.with_pretrained)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(limits=1):
         clips = Clips(paths, Path(folder))
-        judged: dict[str, Mapping[str, NDArray[np.float64]]] = {"random": _random(labels, args.seed)}
-        rows: dict[str, dict[str, object]] = {"random": _means(judged["random"], args)}
+        found: dict[str, Mapping[str, NDArray[np.float64]]] = {"random": _random(labels, args.seed)}
+        rows: dict[str, dict[str, object]] = {"random": _means(found["random"], args)}
         for name, (make, level) in makers.items():
             since = time.process_time()
             encoder = make().fit(clips.library(make().needs, level), np.random.default_rng(args.seed))
             fit_cpu_s = time.process_time() - since
             vectors = np.array([embed(encoder, s, level) for s in clips.library("spectrogram", True)])
-            judged[name] = leave_one_out(vectors @ vectors.T, labels, K)
+            found[name] = leave_one_out(vectors @ vectors.T, labels, K)
             factor = _real_time_factor(encoder, level, paths[: args.timed])
-            rows[name] = _means(judged[name], args) | {
+            rows[name] = _means(found[name], args) | {
                 "dimension": encoder.dimension, "fit_cpu_s": round(fit_cpu_s, 3), "real_time_factor": round(factor, 1),
                 "version": encoder.manifest()["version"],
             }  # fmt: skip
@@ -73,16 +87,23 @@ def run(args: argparse.Namespace) -> dict[str, object]:
                 quieter = [embed(encoder, turned_down(s), level) for s in clips.library("spectrogram", True)]
                 rows[name]["kept_6_db_down"] = round(_kept(vectors, np.array(quieter)), 4)
             if name == "pretrained":
-                judged[BESIDE_AS_RECORDED] = leave_one_out(_beside(clips, vectors), labels, K)
-                rows[BESIDE_AS_RECORDED] = _means(judged[BESIDE_AS_RECORDED], args)
-            print(f"{name}: mAP {judged[name]['map'].mean():.3f}", file=sys.stderr)
+                found[BESIDE_AS_RECORDED] = leave_one_out(_beside(clips, vectors), labels, K)
+                rows[BESIDE_AS_RECORDED] = _means(found[BESIDE_AS_RECORDED], args)
+            print(f"{name}: mAP {found[name]['map'].mean():.3f}", file=sys.stderr)
         main = rows[DEFAULT]
         return {
-            **{key: main[key]["mean"] for key in judged[DEFAULT]},  # type: ignore[index]
+            **{key: main[key]["mean"] for key in found[DEFAULT]},  # type: ignore[index]
             "fit_cpu_s": main["fit_cpu_s"], "real_time_factor": main["real_time_factor"],
-            "clips": len(paths), "queries": len(judged[DEFAULT]["map"]), "labels": len(set(labels.tolist())), "encoders": rows,
-            "gain_of_the_default": {name: _gains(judged, name, args) for name in rows if name != DEFAULT},
+            "clips": len(paths), "queries": len(found[DEFAULT]["map"]), "labels": len(set(labels.tolist())), "encoders": rows,
+            "gain_of_the_default": {name: _gains(found, name, args) for name in rows if name != DEFAULT},
         }  # fmt: skip
+
+
+def _blind(paths: list[Path], args: argparse.Namespace) -> dict[str, object]:
+    """The criteria that need no labels: how settings are chosen."""
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(limits=1):
+        clips = Clips(paths, Path(folder))
+        return {"clips": len(paths), "settings": judged(clips.files, args.tried, args.with_pretrained, args)}
 
 
 def contenders(more: list[str], pretrained: str | None) -> dict[str, tuple[Callable[[], Encoder], bool]]:
@@ -139,7 +160,7 @@ def embed(encoder: Encoder, spectrogram: Float32, level: bool) -> Float32:
 
 def plain() -> ClipLda:
     """The default encoder as it stands beside a network."""
-    return ClipLda(**PLAIN)
+    return ClipLda(shrinkage=PLAIN["shrinkage"], emphasis=PLAIN["emphasis"])
 
 
 def _beside(clips: Clips, network: Float32) -> Float32:

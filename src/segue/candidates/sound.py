@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segue.candidates._pull import Pulls, Reading
 from segue.candidates._sparse import frozen, taken
+from segue.core.actions import NEWCOMER_PLAYS
 from segue.core.evidence import best
 from segue.core.types import MISSING, Arrays, Bool, Float32, History, Int32, Query, Scored
 
@@ -63,7 +64,7 @@ class Sound:
         vectors: Neighbours | None = None,
         state: LiveCounts | None = None,
         newcomers: float = 0.2,
-        few: float = 5.0,
+        few: float = NEWCOMER_PLAYS,
         reading: Reading | None = None,
     ) -> None:
         if not 0.0 <= newcomers <= 0.5:

@@ -38,6 +38,8 @@ LIKED_BIT, DISLIKED_BIT, HIDDEN_BIT, SAVED_BIT, SHOWN_BIT = 1, 2, 4, 8, 16
 
 FINISHED_SHARE = 0.8
 SKIPPED_SHARE = 0.1
+NEWCOMER_PLAYS = 5.0
+"""A song with fewer plays has not had its say yet: sound carries it, and part of the exploring goes to it."""
 STARS = 5.0
 """`value` of a RATED event is in stars, 0 to 5; importers scale other systems to it."""
 

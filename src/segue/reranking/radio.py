@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.actions import NEWCOMER_PLAYS
 from segue.core.ports import OnlineState
 from segue.core.types import Bool, Candidates, Float32, Int32, Items, Query
 from segue.reranking.kernels import fill
@@ -55,7 +56,7 @@ class Radio:
         explore_pool: int = 40,
         temperature: float = 1.0,
         newcomers: float = 0.5,
-        few: float = 5.0,
+        few: float = NEWCOMER_PLAYS,
         max_per_album: int = 0,
         diversity: float = 0.0,
         diversity_by: str = "mmr",

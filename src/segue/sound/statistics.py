@@ -115,7 +115,8 @@ def _ripples(cepstra: Float32) -> Float32:
     """
     waves, ranges, scales = _waves()
     power = np.square(waves @ cepstra)
-    return (0.5 * np.log10(ranges @ power @ scales + _SWING**2)).transpose(0, 2, 1).reshape(len(cepstra), -1)
+    sizes = 0.5 * np.log10(ranges @ power @ scales + _SWING**2)
+    return np.asarray(sizes.transpose(0, 2, 1).reshape(len(cepstra), -1), np.float32)
 
 
 def _products(moving: Float32) -> tuple[Float32, Float32]:
