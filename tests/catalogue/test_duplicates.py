@@ -47,7 +47,7 @@ def arrive(catalogue: SqliteCatalogue, vectors: FileVectors) -> Callable[..., in
     return put
 
 
-def test_the_same_recording_is_one_work_whatever_its_tags(arrive: Callable[..., int], catalogue: SqliteCatalogue) -> None:
+def test_the_same_recording_without_tags_is_one_work(arrive: Callable[..., int], catalogue: SqliteCatalogue) -> None:
     rng = np.random.default_rng(0)
     one = rng.standard_normal(D)
     assert arrive(ItemRecord("a", title="Blue", artist="Joni"), one) == 0
@@ -57,6 +57,19 @@ def test_the_same_recording_is_one_work_whatever_its_tags(arrive: Callable[..., 
     assert catalogue.facts.work.tolist() == [0, 0, 0, 3]
     assert arrive(ItemRecord("e", title="Blue (Live)", artist="Joni"), rng.standard_normal(D)) == 0
     assert catalogue.facts.work.tolist() == [0, 0, 0, 3, 0]  # by its tags alone
+
+
+def test_songs_that_tags_or_lengths_tell_apart_stay_apart_however_alike(
+    arrive: Callable[..., int], catalogue: SqliteCatalogue
+) -> None:
+    rng = np.random.default_rng(3)
+    one = rng.standard_normal(D)
+    assert arrive(ItemRecord("a", title="Blue", artist="Joni", duration_s=200), one) == 0
+    assert arrive(ItemRecord("b", title="Red", artist="Joni", duration_s=200), at(one, 0.999, rng)) == 0
+    assert arrive(ItemRecord("c", title="rip 7", duration_s=204), at(one, 0.999, rng)) == 0
+    assert arrive(ItemRecord("d", title="rip 8", duration_s=202), at(one, 0.999, rng)) == 2  # to a, and c follows
+    assert catalogue.facts.work.tolist() == [0, 1, 0, 0]
+    assert arrive(ItemRecord("e", title="Blue (Live)", artist="Joan", duration_s=260), at(one, LIKELY + 0.02, rng)) == 1
 
 
 def test_a_remaster_is_one_work_when_sound_and_title_agree(arrive: Callable[..., int], catalogue: SqliteCatalogue) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segue.catalogue.duplicates import LENGTHS_S, SAME
 from segue.core.records import ItemRecord
 from segue.simulator import synth
 from segue.simulator.jukebox import COMPOSED, Jukebox
@@ -99,6 +100,10 @@ def test_the_default_encoder_hears_the_genres() -> None:
     vectors = np.array([encoder.encode_statistics(one) for one in heard])
     genre, artist = town.songs.genre[::2], town.songs.artist[::2]
     near = vectors @ vectors.T
+    alike = np.triu(near >= SAME, 1)
+    lengths = np.array([song.duration_s or 0.0 for song in town.items[::2]])
+    close = np.abs(lengths[:, None] - lengths) <= LENGTHS_S
+    print(f"pairs that sound the same: {alike.sum()}, of lengths that agree: {(alike & close).sum()}")
     near[artist[:, None] == artist] = -2  # whoever sounds alike, other than the artist's own songs
     hits = genre[np.argsort(-near, axis=1)[:, :5]] == genre[:, None]
     chance = np.mean([(genre == one).sum() / len(genre) for one in genre])

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "share_of_clips_with_one_past_same": round(float((others >= SAME).mean()), 4)
     }
     out["nearest other clip"] |= {"share_past_likely": round(float((others >= LIKELY).mean()), 4)}  # type: ignore[operator]
+    out["pairs_of_different_clips_past_same"] = int((np.triu(alike, 1) >= SAME).sum())
     for name, statistics in copies.items():
         copied = np.stack([encoder.encode_statistics(each) for each in statistics])
         cosine = np.einsum("nd,nd->n", originals, copied)

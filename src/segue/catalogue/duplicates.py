@@ -10,11 +10,15 @@ from segue.core.records import ItemRecord
 from segue.core.types import MISSING, Int32
 
 SAME = 0.985
-"""From this cosine on two files are one recording, whatever their tags say."""
+"""From this cosine on two files are one recording, where tags do not tell them apart and their lengths agree."""
+LENGTHS_S = 3.0
+"""Lengths agree when they differ by at most so many seconds, or one is not known."""
 LIKELY = 0.90
 """From this cosine on they are when their titles agree: other editions, other spellings of the artist, no artist at all."""
 FEW = 5
 """Neighbours that are looked at, the nearest."""
+NOBODY = frozenset({"unknown", "unknown artist", "various artists", "artist"})
+"""Artists that are none: what rippers write where they do not know."""
 WORK = "work"
 """The extra field that names a work: items with equal names are one, whatever their titles."""
 
@@ -23,7 +27,9 @@ def join_duplicates(items: Int32, vectors: Vectors, catalogue: Catalogue, *, sam
     """Make one work of each of these items and its near-duplicates among its few nearest; how many were joined.
 
     For items whose vector has just been put: a search each, not a comparison of everything with everything. Two items are
-    near-duplicates when their cosine is at least `same`, or at least `likely` and their titles agree but for the edition.
+    near-duplicates when their cosine is at least `likely` and their titles agree but for the edition; or at least `same`, their
+    lengths agree, and one of them has no title or no artist. Songs that tags tell apart stay apart however alike they sound: two
+    songs of one style may sound more alike than two copies of one recording (docs/neighbours.md).
     What `segue.catalogue.works` already calls one work stays so; a silent song (a vector of length 0) is like nothing.
     """
     rows = vectors.get(items)
@@ -33,16 +39,45 @@ def join_duplicates(items: Int32, vectors: Vectors, catalogue: Catalogue, *, sam
     found, cosines = vectors.search(rows, FEW + 1)
     for item, near, alike in zip(items.tolist(), found, cosines, strict=True):
         close = (near != MISSING) & (near != item) & (alike >= min(likely, same))
-        for other, cosine in zip(near[close].tolist(), alike[close].tolist(), strict=True):
-            work = catalogue.facts.work
-            if work[item] != work[other] and _is_same(catalogue.item(item), catalogue.item(other), cosine, same):
-                _join(catalogue, item, other)
-                joined += 1
+        joined += _join_near(catalogue, item, near[close].tolist(), [cosine >= same for cosine in alike[close].tolist()])
     return joined
 
 
-def _is_same(one: ItemRecord, other: ItemRecord, cosine: float, same: float) -> bool:
-    return cosine >= same or _titles_agree(one, other)
+def _join_near(catalogue: Catalogue, item: int, others: list[int], sure: list[bool]) -> int:
+    """The item goes to the work of the nearest that it is the same as; the others follow, but for those that tags tell."""
+    joined = 0
+    for other, alike in zip(others, sure, strict=True):
+        work = catalogue.facts.work
+        one, its = catalogue.item(item), catalogue.item(other)
+        if work[item] == work[other] or not _is_same(one, its, alike):
+            continue
+        if not joined:
+            _join(catalogue, item, other)
+        elif not _is_told(its) or _titles_agree(one, its):
+            _join(catalogue, other, item)
+        else:
+            continue
+        joined += 1
+    return joined
+
+
+def _is_same(one: ItemRecord, other: ItemRecord, alike: bool) -> bool:
+    """Of two that are at least likely; `alike`: they sound the same."""
+    if _titles_agree(one, other):
+        return True
+    told = _is_told(one) and _is_told(other)
+    return alike and not told and _lengths_agree(one, other)
+
+
+def _is_told(record: ItemRecord) -> bool:
+    """Whether its tags say which song it is."""
+    artist = plain(record.artist or "")
+    return bool(plain(record.title or "")) and bool(artist) and artist not in NOBODY
+
+
+def _lengths_agree(one: ItemRecord, other: ItemRecord) -> bool:
+    mine, theirs = one.duration_s, other.duration_s
+    return mine is None or theirs is None or abs(mine - theirs) <= LENGTHS_S
 
 
 def _titles_agree(one: ItemRecord, other: ItemRecord) -> bool:
