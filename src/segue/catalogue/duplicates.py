@@ -28,8 +28,8 @@ def join_duplicates(items: Int32, vectors: Vectors, catalogue: Catalogue, *, sam
 
     For items whose vector has just been put: a search each, not a comparison of everything with everything. Two items are
     near-duplicates when their cosine is at least `likely` and their titles agree but for the edition; or at least `same`, their
-    lengths agree, and one of them has no title or no artist. Songs that tags tell apart stay apart however alike they sound: two
-    songs of one style may sound more alike than two copies of one recording (docs/neighbours.md).
+    lengths agree, and one of them has no title or no artist. Songs that tags tell apart stay apart, however alike:
+    two songs of one style may sound more alike than two copies of one recording (docs/neighbours.md).
     What `segue.catalogue.works` already calls one work stays so; a silent song (a vector of length 0) is like nothing.
     """
     rows = vectors.get(items)
