@@ -83,6 +83,7 @@ class Sound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     workers: Size = 0  # processes that listen; 0 = all cores
     upload_mib: Count = 256  # the largest file that POST /v1/items/{id}/audio takes
+    keep_gib: Size = 20  # how much of what is posted is kept, to be played and heard again; 0 keeps nothing
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

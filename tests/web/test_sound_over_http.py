@@ -19,6 +19,8 @@ from songs import song, write
 
 from segue.benchmarks._server import Server
 from segue.benchmarks.scan import flac
+from segue.library.uploads import Uploads
+from segue.wiring import open_home
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,33 @@ def test_posted_files_have_their_vectors_when_answered(client: httpx.Client, hom
     again = client.post("/v1/items/p9/audio", content=flac(song(4))).json()
     assert (again["known"], again["recording"], again["vector"]) == (True, bodies[4]["recording"], True)
     assert not list((home / "incoming").iterdir())
+
+
+def test_a_posted_file_can_be_played_and_another_takes_its_place(client: httpx.Client) -> None:
+    client.put("/v1/items", json={"items": [{"id": "mine own", "isrc": "x"}]}).raise_for_status()
+    first, second = flac(song(6)), flac(song(7))
+    assert client.post("/v1/items/mine%20own/audio", content=first).json()["kept"] is True
+    extra = client.get("/v1/items/mine%20own").json()["extra"]
+    assert extra == {"isrc": "x", "audio_url": "/v1/items/mine%20own/audio"}
+    played = client.get(extra["audio_url"], headers={"Range": "bytes=100-199"})
+    assert (played.status_code, played.headers["content-type"]) == (206, "audio/flac")
+    assert played.content == first[100:200]
+    client.post("/v1/items/mine%20own/audio", content=second).raise_for_status()
+    assert client.get(extra["audio_url"]).content == second
+
+
+def test_an_encoder_that_hears_songs_anew_finds_a_posted_file(tmp_path: Path) -> None:
+    with open_home(tmp_path / "home", writer=True) as home:
+        path = tmp_path / "posted.flac"
+        path.write_bytes(flac(song(3)))
+        uploads = Uploads(home.shelf, home.kept)
+        assert uploads.submit("s", path).result().kept
+        uploads.close()
+        assert not path.exists()
+        heard = home.shelf._heard_again("s")
+        assert heard is not None
+        assert len(heard) > 0
+        assert home.shelf._heard_again("unknown") is None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from segue.core.errors import BadInput, BadSound
 from segue.core.ports import ArtifactStore, Catalogue, Recordings, Vectors
 from segue.core.types import Bool, Float32, Int32
 from segue.library.ears import Ears, Heard
+from segue.library.kept import Kept
 from segue.sound.encoder import Encoder, StatisticsEncoder, outdated
 
 ENCODER, SERVING, NEXT = "encoder", "serving", "next"
@@ -63,6 +64,7 @@ class Shelf:
     setting: str
     ears: Ears
     lock: Path
+    kept: Kept
     _loaded: Fitted | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -198,9 +200,11 @@ class Shelf:
         return None if spectrogram is None else encoder.encode(spectrogram)
 
     def _heard_again(self, item: str) -> Float32 | None:
-        for file in self.recordings.files_of(item):
+        paths = [Path(os.fsdecode(file.path)) for file in self.recordings.files_of(item)]
+        posted = self.kept.find(item)
+        for path in [*paths, *([posted[0]] if posted else [])]:
             try:
-                return self.ears.hear(Path(os.fsdecode(file.path)), spectrogram=True).spectrogram
+                return self.ears.hear(path, spectrogram=True).spectrogram
             except BadSound:
                 continue  # gone or changed since: the next scan says so
         return None

@@ -7,12 +7,14 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from segue.core.errors import NotReady, SegueError
 from segue.core.records import ItemRecord
 from segue.core.types import MISSING
+from segue.library.kept import Kept
 from segue.library.shelf import Shelf, present
 from segue.sound.tags import Tags
 
@@ -31,20 +33,21 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     vector: bool
     model_version: str
     dimension: int
+    kept: bool = False  # whether the file can be played from here
     warnings: list[str] = []
 
 
 class Uploads:
     """Hears files for items in a few threads of its own, and learns an encoder behind the answers when one is due."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, shelf: Shelf, kept: Kept) -> None:
+        self._shelf, self._kept = shelf, kept
         self._threads = ThreadPoolExecutor(shelf.ears.count, thread_name_prefix="upload")
         self._learner = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._waiting = threading.BoundedSemaphore(WAITING)
 
     def submit(self, item: str, path: Path) -> Future[Placed]:
-        """Hear the file for this item; the file is removed when that is done. BadSound in the future where it is no music."""
+        """Hear the file for this item; it is moved to what is kept, or removed. BadSound in the future where it is no music."""
         if not self._waiting.acquire(blocking=False):
             raise NotReady(f"{WAITING} files wait to be heard: send this one again in a while")
         done: Future[Placed] = self._threads.submit(self._take, item, path)
@@ -65,7 +68,9 @@ class Uploads:
         identified = shelf.ears.identify(path)
         digest, known = identified.digest, shelf.recordings.heard(identified.digest)
         heard = None if known else shelf.ears.hear(path, spectrogram=shelf.wants_spectrogram())
-        shelf.catalogue.put_items([self._facts(item, identified.tags, heard.seconds if heard and not heard.cut else None)])
+        kept = self._kept.take(item, path, identified.mime)
+        facts = self._facts(item, identified.tags, heard.seconds if heard and not heard.cut else None)
+        shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._played(item)) if kept else facts])
         if heard is not None:
             shelf.recordings.keep(digest, heard.seconds, heard.statistics)
         shelf.recordings.bind([(item, digest)])
@@ -74,7 +79,7 @@ class Uploads:
             placed = shelf.keep_up(_quiet)
         elif shelf.due():
             self._learner.submit(self._learn)
-        return self._answer(item, digest, known, placed)
+        return self._answer(item, digest, known, placed, kept)
 
     def _facts(self, item: str, tags: Tags, seconds: float | None) -> ItemRecord:
         """What the file says where the catalogue says nothing: facts that were put have the last word."""
@@ -90,12 +95,20 @@ class Uploads:
             duration_s=None if old.duration_s is not None or seconds is None else round(seconds, 2),
         )
 
-    def _answer(self, item: str, digest: str, known: bool, placed: bool) -> Placed:
+    def _played(self, item: str) -> dict[str, str | int | float | bool | None]:
+        """The further facts of an item with where its sound is played, unless they say so already."""
+        dense = int(self._shelf.catalogue.items.find([item])[0])
+        old = (self._shelf.catalogue.item(dense).extra or {}) if dense != MISSING else {}
+        return {"audio_url": f"/v1/items/{quote(item, safe='')}/audio", **old}
+
+    def _answer(self, item: str, digest: str, known: bool, placed: bool, kept: bool) -> Placed:
         fitted, dense = self._shelf.serving(), self._shelf.catalogue.items.find([item])
         vector = placed and fitted is not None and bool(present(self._shelf.vectors.get(dense, fitted.version))[0])
         few = "the library is too small to learn how songs sound: the vector comes with the next songs, or `segue scan`"
+        full = "the file is not kept: [sound] keep_gib says how much is; it cannot be played from here"
+        warnings = ([] if vector else [few]) + ([] if kept else [full])
         return Placed(
-            id=item, recording=digest, known=known, vector=vector, warnings=[] if vector else [few],
+            id=item, recording=digest, known=known, vector=vector, kept=kept, warnings=warnings,
             duration_s=self._shelf.catalogue.item(int(dense[0])).duration_s,
             model_version=fitted.version if fitted else "", dimension=fitted.encoder.dimension if fitted else 0,
         )  # fmt: skip

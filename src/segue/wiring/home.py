@@ -31,6 +31,7 @@ from segue.wiring.tables import BACKENDS, named
 
 if TYPE_CHECKING:
     from segue.library.ears import Ears
+    from segue.library.kept import Kept
     from segue.library.shelf import Shelf
 
 
@@ -40,7 +41,8 @@ class Home:
     def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
         self.path, self.settings, self._writer = path, settings, writer
         self._opened: list[Any] = []
-        self.sounds: list[Callable[[int], Audio | None]] = [self.scanned]  # who may have the sound of an item, asked in order
+        # who may have the sound of an item, asked in order
+        self.sounds: list[Callable[[int], Audio | None]] = [self.scanned, self.posted]
         self._folds = False
 
     def __enter__(self) -> Self:
@@ -106,6 +108,13 @@ class Home:
         return opened
 
     @cached_property
+    def kept(self) -> Kept:
+        """The files that were posted."""
+        from segue.library.kept import Kept
+
+        return Kept(self.path / "posted", self.settings.sound.keep_gib << 30)
+
+    @cached_property
     def shelf(self) -> Shelf:
         """The library: what was heard, and the encoder that it is heard with."""
         from segue.library.shelf import Shelf
@@ -114,7 +123,7 @@ class Home:
         return Shelf(
             recordings=self.recordings, catalogue=self.catalogue, vectors=self.vectors, artifacts=self.artifacts,
             put=self.put_vectors, make=partial(wanted_encoder, wanted, self.artifacts), load=encoder_of, setting=wanted,
-            ears=self.ears, lock=self.path / "encoder.lock",
+            ears=self.ears, lock=self.path / "encoder.lock", kept=self.kept,
         )  # fmt: skip
 
     def uploading(self) -> Uploading:
@@ -125,7 +134,7 @@ class Home:
         folder.mkdir(exist_ok=True)
         for left in folder.iterdir():  # by a server that was killed
             left.unlink()
-        uploads = Uploads(self.shelf)
+        uploads = Uploads(self.shelf, self.kept)
         self._opened.append(uploads)
         return Uploading(uploads, folder, self.settings.sound.upload_mib << 20)
 
@@ -136,6 +145,11 @@ class Home:
         files = self.recordings.files_of(self.catalogue.items.name(item))
         file = file_of(files, self.recordings.folders()) if files else None
         return Audio(Path(os.fsdecode(file.path)), file.mime) if file is not None else None
+
+    def posted(self, item: int) -> Audio | None:
+        """The file that was posted for an item, where it was kept."""
+        found = self.kept.find(self.catalogue.items.name(item))
+        return Audio(*found) if found else None
 
     def put_vectors(self, version: str, items: NDArray[np.int32], vectors: NDArray[np.float32]) -> int:
         """Store what songs sound like, durably, and make one work of those that are near-duplicates; how many were joined.
