@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from segue.benchmarks._server import Server
+
 CHROMIUM = os.environ.get("SEGUE_CHROMIUM", "/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
@@ -182,3 +184,27 @@ def test_the_next_song_begins_at_its_beginning(address: str) -> None:
     assert before == 0
     assert position < 5  # not where the song before had been
     assert 29 < length < 31
+
+
+def test_a_song_plays_where_the_server_wants_a_key(home: Path) -> None:
+    (home / "keys.txt").write_text("a key of the test\n")
+    with Server(home) as server, sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        page.set_default_timeout(40000)
+        page.goto(server.url)
+        page.get_by_label("API key").fill("a key of the test")
+        page.get_by_label("API key").press("Enter")
+        with page.expect_response("**/v1/items/*/audio") as sound:
+            page.locator(".person").first.click()
+        assert sound.value.status == 200
+        assert sound.value.request.headers["x-api-key"] == "a key of the test"
+        _until(page, lambda: "0:01" <= page.inner_text("#elapsed") < "0:15")  # it really runs
+        assert "0:20" < page.inner_text("#length") < "0:36"  # the sound's own length, not the catalogue's
+        title = page.inner_text("#title")
+        with page.expect_response("**/v1/items/*/audio") as sound:
+            page.click('[data-do="skip"]')
+        assert sound.value.status == 200
+        _until(page, lambda: page.inner_text("#title") != title)
+        _until(page, lambda: "0:01" <= page.inner_text("#elapsed") < "0:15" and page.inner_text("#length") < "0:36")
+        browser.close()

@@ -72,7 +72,7 @@ def test_a_posted_file_can_be_played_and_another_takes_its_place(client: httpx.C
     first, second = flac(song(6)), flac(song(7))
     assert client.post("/v1/items/mine%20own/audio", content=first).json()["kept"] is True
     extra = client.get("/v1/items/mine%20own").json()["extra"]
-    assert extra == {"isrc": "x", "audio_url": "/v1/items/mine%20own/audio"}
+    assert {"isrc": "x", "audio_url": "/v1/items/mine%20own/audio"}.items() <= extra.items()
     played = client.get(extra["audio_url"], headers={"Range": "bytes=100-199"})
     assert (played.status_code, played.headers["content-type"]) == (206, "audio/flac")
     assert played.content == first[100:200]
