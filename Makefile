@@ -27,7 +27,7 @@ demo: $(VENV)/.run ## set everything up, make a small town, train, serve the pla
 	@$(BIN)/segue --home $(HOME_DIR) demo --port $(PORT)
 
 test: $(VENV)/.dev ## set everything up and run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.dev ## format, lint, types
 	@$(BIN)/ruff format --check src tests && $(BIN)/ruff check src tests && $(BIN)/mypy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -15,6 +16,50 @@ from segue.core.types import Context, Exposure, Query, Seeds, Slate
 Key = tuple[int, int]
 """When a slate was shown and its request id as SQLite keeps it: the order of slates."""
 SEALED = "EXISTS (SELECT 1 FROM sealed_slates s WHERE s.request_id = e.request_id)"
+
+
+class Asked(msgspec.Struct, array_like=True, frozen=True):
+    """A query without its recent plays and what its slate says already; ids as bytes."""
+
+    items: bytes
+    artists: bytes
+    tags: bytes
+    exclude: bytes
+    discovery: float | None
+    numbers: tuple[int, int, int, int, int]  # Exposure.applied, limit, device, age band, hour of the week
+
+    @staticmethod
+    def of(exposure: Exposure) -> Asked | None:
+        """Of what an exposure says was asked."""
+        query = exposure.asked
+        if query is None:
+            return None
+        seeds, context = query.seeds, query.context
+        items, artists, tags, exclude = (
+            one.astype("<i4").tobytes() for one in (seeds.items, seeds.artists, seeds.tags, query.exclude)
+        )
+        numbers = (exposure.applied, query.limit, context.device, context.age_band, context.hour_of_week)
+        return Asked(items, artists, tags, exclude, query.discovery, numbers)
+
+    def into(self, exposure: Exposure) -> Exposure:
+        """The exposure with what was asked."""
+        items, artists, tags, exclude = (
+            np.frombuffer(x, np.int32) for x in (self.items, self.artists, self.tags, self.exclude)
+        )
+        applied, limit, device, age_band, hour = self.numbers
+        query = Query(
+            request_id=exposure.slate.request_id,
+            user=exposure.user,
+            now=exposure.at,
+            limit=limit,
+            surface=exposure.surface,
+            session=exposure.session,
+            seeds=Seeds(items, artists, tags),
+            exclude=exclude,
+            discovery=self.discovery,
+            context=Context(exposure.region, device, age_band, hour),
+        )
+        return replace(exposure, asked=query, applied=applied)
 
 
 class _Kind(msgspec.Struct, array_like=True, frozen=True):
@@ -41,7 +86,7 @@ class _Shown(msgspec.Struct, array_like=True, frozen=True):
     session: int
     region: int
     chances: dict[str, bytes] = {}  # slates of older versions have none
-    asked: tuple[bytes, bytes, bytes, bytes, float | None, list[int]] | None = None  # of _asked; neither have they this
+    asked: Asked | None = None  # neither have they this
 
 
 _kinds = msgspec.msgpack.Decoder(_Kind)
@@ -134,37 +179,8 @@ def _pack_shown(exposure: Exposure) -> bytes:
             exposure.session,
             exposure.region,
             {name: chances.astype("<f4").tobytes() for name, chances in exposure.chances.items()},
-            None if exposure.asked is None else _asked(exposure.asked, exposure.applied),
+            Asked.of(exposure),
         )
-    )
-
-
-def _asked(query: Query, applied: int) -> tuple[bytes, bytes, bytes, bytes, float | None, list[int]]:
-    """Ids as bytes: seeds (items, artists, tags), excluded; the share of new songs; what is one number each."""
-    seeds, context = query.seeds, query.context
-    ids = [one.astype("<i4").tobytes() for one in (seeds.items, seeds.artists, seeds.tags, query.exclude)]
-    numbers = [applied, query.limit, context.device, context.age_band, context.hour_of_week]
-    return ids[0], ids[1], ids[2], ids[3], query.discovery, numbers
-
-
-def _asked_again(shown: _Shown, kind: _Kind, row: tuple[int, int, int]) -> Query | None:
-    """The query of row = (request, user, at), without its recent plays."""
-    if shown.asked is None:
-        return None
-    *ids, discovery, (_, limit, device, age_band, hour) = shown.asked
-    items, artists, tags, exclude = (np.frombuffer(one, np.int32) for one in ids)
-    request_id, user, at = row
-    return Query(
-        request_id=request_id,
-        user=user,
-        now=at,
-        limit=limit,
-        surface=kind.surface,
-        session=shown.session,
-        seeds=Seeds(items, artists, tags),
-        exclude=exclude,
-        discovery=discovery,
-        context=Context(shown.region, device, age_band, hour),
     )
 
 
@@ -192,6 +208,5 @@ def _unpack(row: tuple[int, int, int, int, bytes, bytes | None]) -> Exposure:
     features = np.frombuffer(shown.features, np.float32).reshape(len(items), len(kind.feature_names))
     names = tuple(kind.feature_names)
     chances = {name: np.frombuffer(told, np.float32) for name, told in shown.chances.items()}
-    asked = _asked_again(shown, kind, (slate.request_id, user, at))
-    applied = shown.asked[-1][0] if shown.asked is not None else 0
-    return Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances, asked, applied)
+    exposure = Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances)
+    return exposure if shown.asked is None else shown.asked.into(exposure)

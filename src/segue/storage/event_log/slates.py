@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from segue.core.types import Exposure, Slate
+from segue.storage.event_log.exposures import Asked
 
+_pack, _asked = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Asked)
 _STRINGS, _FLOATS = pa.list_(pa.string()), pa.list_(pa.float32())
 SCHEMA = pa.schema(
     {
@@ -33,6 +36,7 @@ SCHEMA = pa.schema(
         "feature_names": _STRINGS,
         "features": _FLOATS,  # of the songs, one after the other: k * F
         "chances": pa.map_(pa.string(), _FLOATS),
+        "asked": pa.binary(),  # MessagePack of exposures.Asked; null in what older versions wrote
     }
 )
 WRITTEN: dict[str, Any] = {
@@ -72,6 +76,7 @@ def table_of(exposures: Sequence[Exposure]) -> pa.Table:
         "feature_names": [exposure.feature_names for exposure in exposures],
         "features": _lists([exposure.features.ravel() for exposure in exposures], np.float32),
         "chances": _chances(exposures),
+        "asked": [None if asked is None else _pack(asked) for asked in map(Asked.of, exposures)],
     }
     for name, value in columns.items():
         if not isinstance(value, pa.Array):
@@ -82,7 +87,9 @@ def table_of(exposures: Sequence[Exposure]) -> pa.Table:
 def exposures_of(table: pa.Table) -> Iterator[Exposure]:
     """The rows of a table of SCHEMA, in order."""
     plain = {name: table.column(name).to_pylist() for name in ("request", "at", "user", "session", "region")}
-    words = {name: table.column(name).to_pylist() for name in ("surface", "policy", "rung", "model_versions", "chances")}
+    words = {
+        name: table.column(name).to_pylist() for name in ("surface", "policy", "rung", "model_versions", "chances", "asked")
+    }
     sources, reasons, names = _offered(table), _tuples(_whole(table, "reasons")), _tuples(_whole(table, "feature_names"))
     items, explored = _arrays(table, "items"), _arrays(table, "explored")
     scores, propensities, features = _arrays(table, "scores"), _arrays(table, "propensities"), _arrays(table, "features")
@@ -101,10 +108,11 @@ def exposures_of(table: pa.Table) -> Iterator[Exposure]:
         )
         shaped = features[row].reshape(len(slate.items), len(names[row]))
         told = {name: np.array(chance, np.float32) for name, chance in words["chances"][row]}
-        yield Exposure(
+        exposure = Exposure(
             slate, plain["user"][row], plain["at"][row], plain["session"][row], words["surface"][row], plain["region"][row],
             shaped, names[row], told,
         )  # fmt: skip
+        yield exposure if words["asked"][row] is None else _asked.decode(words["asked"][row]).into(exposure)
 
 
 def _lists(rows: Sequence[NDArray[Any]], dtype: type[np.generic]) -> pa.ListArray:
