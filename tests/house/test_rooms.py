@@ -109,3 +109,14 @@ def test_no_ring_of_rooms() -> None:
     while free := {room for room, of in needs.items() if not of & needs.keys()}:
         needs = {room: of for room, of in needs.items() if room not in free}
     assert not needs, f"rooms that import each other: {needs}"
+
+
+LONGEST = 60
+"""Lines of a function, its docstring included; most have fewer than 40."""
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_no_function_is_longer_than_a_page(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            assert node.end_lineno - node.lineno < LONGEST, f"{path}:{node.lineno} {node.name}: what are its parts called?"

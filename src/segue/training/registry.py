@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.errors import NotFound, NotReady
 from segue.core.ports import ArtifactStore
-from segue.core.stages import CandidateSource, Ranker, Trainable
+from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Arrays, Int32
 from segue.features.compute import Features
 from segue.features.wide import Around
@@ -23,10 +23,6 @@ RANKER = "ranker."
 VECTORS = "als"
 """The source whose vectors of listeners and songs features look at."""
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
-
-
-class TrainableSource(CandidateSource, Trainable, Protocol):
-    """A source that the night fits."""
 
 
 Factory = Callable[..., Any]

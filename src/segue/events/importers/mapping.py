@@ -13,7 +13,6 @@ import msgspec
 from segue.core.errors import BadConfig
 
 Role = Literal["plays", "events", "ratings", "playlists", "searches", "items", "users"]
-ROLES = ("plays", "events", "ratings", "playlists", "searches", "items", "users")
 
 
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
