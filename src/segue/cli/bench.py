@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, str] = {
     "rerank": "segue.benchmarks.rerank",
     "carousel": "segue.benchmarks.carousel",
     "stages": "segue.benchmarks.stages",
+    "proof": "segue.benchmarks.proof",
 }
 
 
