@@ -89,7 +89,9 @@ def exposure(request_id: int, at: int = 5_000, k: int = 3) -> Exposure:
         seeds = Seeds(np.array([3, 1], np.int32), np.zeros(0, np.int32), np.array([7], np.int32))
         exclude, context = np.arange(k, dtype=np.int32), Context(3, 2, -1, 167)
         asked = Query(request_id, 4, at, k + 1, "radio", (1 << 64) - 5, seeds, Recent.none(), exclude, 1 / 3, context)
-    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances, asked, 99 if asked else 0)
+    instead = {"trial": np.arange(k, dtype=np.int32)[::-1]} if request_id % 2 else {}
+    applied = 99 if asked else 0
+    return Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances, asked, applied, instead)
 
 
 def same_exposure(a: Exposure, b: Exposure) -> bool:
@@ -101,6 +103,7 @@ def same_exposure(a: Exposure, b: Exposure) -> bool:
         plain &= (x.dtype == y.dtype and x.tobytes() == y.tobytes()) if isinstance(x, np.ndarray) else x == y
     plain &= {n: c.tobytes() for n, c in a.chances.items()} == {n: c.tobytes() for n, c in b.chances.items()}
     plain &= a.applied == b.applied and told(a.asked) == told(b.asked)
+    plain &= {n: c.tolist() for n, c in a.instead.items()} == {n: c.tolist() for n, c in b.instead.items()}
     return plain and a.features.dtype == b.features.dtype and a.features.tobytes() == b.features.tobytes()
 
 

@@ -145,6 +145,9 @@ def test_a_shadow_is_judged_from_the_slates_that_others_got(quick: Path, capsys:
         assert one is not None
         chances, logged = one.chances["ramped"], one.slate.propensities
         assert chances.shape == logged.shape
+        other = one.instead["ramped"]
+        assert len(other) == len(one.slate.items) == len(set(other.tolist())), "what it would have shown is in the log too"
+        assert other.tolist() != one.slate.items.tolist(), "explored as boldly as it is, it is another slate"
         assert ((chances > 0) & (chances <= 1)).all(), "the same model, explored more boldly, may show all of it"
         best = logged > 0.9
         assert (chances[best] < logged[best]).all(), "and is less sure to show what the champion likes best"

@@ -247,6 +247,8 @@ class Exposure:
     """What was asked, so that the slate can be made again; its recent plays are not stored but read from the state of then."""
     applied: int = 0
     """seq of the last event that the state had folded in when it was asked."""
+    instead: Mapping[str, Int32] = field(default_factory=dict)
+    """By experiment, what the new arm would have shown, best first: computed beside the answer, never shown; of some slates."""
 
 
 SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535

@@ -34,7 +34,7 @@ class House:
     newest: Callable[[], int]  # ms of the newest event in the log
     resolved: Callable[[Plan], Plan]  # with the version that an alias means now
     ship: Callable[[Treatment], str]  # make it everybody's; says what was done, harmless when it was done before
-    chances: Callable[[Query, Model, Int32], Float32]  # that a model would have shown each item, given those above it
+    mirror: Callable[[Query, Model, Int32], tuple[Float32, Int32]]  # chances that a model would have shown each item, its slate
     judged: float = 0.05  # share of requests for which the new arms that do not answer are asked what they would have done
     deadline_s: float = 0.08  # an answer after that is late
     keep: Callable[[bytes], None] = lambda counts: None  # counts of answers, to go on from after a restart
@@ -114,11 +114,11 @@ class Arms:
             self._desk.answered(told, failed=failed, late=late, seconds=seconds, group=_group(exposure))
 
     def judged(self, query: Query, told: Sequence[Told], exposure: Exposure) -> Future[Exposure] | None:
-        """Ask the new arms that did not answer how likely each shown item would have been: the exposure with their chances.
+        """Mirror the request to the new arms that did not answer: the exposure with their slates and their chances.
 
         For a share of the requests, in a thread of its own: None where this is none of them, or where the one before is
-        still at it. Their chances are what off-policy estimates are made of; what they cost and whether they fail counts
-        for the breaker, in the shadow step too, where no listener gets them.
+        still at it. Chances of what was shown are what off-policy estimates are made of; what an arm costs and whether it
+        fails counts for the breaker, in the shadow step too, where no listener gets it.
         """
         if not self._trying or exposure.slate.request_id * GOLDEN % 2**32 >= self._house.judged * 2**32:
             return None
@@ -132,15 +132,16 @@ class Arms:
     def _told_chances(self, query: Query, asked: Sequence[tuple[Experiment, Model]], exposure: Exposure) -> Exposure:
         try:
             chances: dict[str, Float32] = {}
+            instead: dict[str, Int32] = {}
             for e, model in asked:
                 began, failed = time.perf_counter(), False
                 try:
-                    chances[e.plan.name] = self._house.chances(query, model, exposure.slate.items)
+                    chances[e.plan.name], instead[e.plan.name] = self._house.mirror(query, model, exposure.slate.items)
                 except Exception:  # what a new arm raises is counted, and must not cost the listener the answer
                     failed = True
                 if not e.plan.ramp[e.state.step].new:
                     self._tried(e, exposure, failed, time.perf_counter() - began)
-            return replace(exposure, chances=chances)
+            return replace(exposure, chances=chances, instead=instead)
         finally:
             self._judging.release()
 

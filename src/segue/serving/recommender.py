@@ -166,10 +166,11 @@ class Recommender:
         picks, _, explored = reranker.select(query, candidates, scores, self._rng(query.request_id))
         return Trace(model, asked, offered, removed, candidates, rows, ranker, scores, reranker, picks, explored)
 
-    def chances(self, query: Query, model: Model, shown: NDArray[np.int32]) -> Float32:
-        """The chance that a model would have put each shown item at its place, given those above it, (k,).
+    def mirror(self, query: Query, model: Model, shown: NDArray[np.int32]) -> tuple[Float32, NDArray[np.int32]]:
+        """What a model that is not shown does with a request: chances of the shown items (k,), and its own slate, best first.
 
-        Without a deadline; raises what the stages raise, and TypeError where the reranker cannot tell.
+        A chance is that the model would have put the item at its place, given those above it. Without a deadline; raises what
+        the stages raise, and TypeError where the reranker cannot tell.
         """
         reranker = model.reranker or self._stages.reranker
         if not isinstance(reranker, TellsChances):
@@ -178,9 +179,10 @@ class Recommender:
         answers = [source.retrieve(asked, self.per_source) for source in model.sources]
         candidates = self._narrowed(query, union([source.name for source in model.sources], answers))
         if not len(candidates):
-            return np.zeros(len(shown), np.float32)
+            return np.zeros(len(shown), np.float32), np.zeros(0, np.int32)
         scores = model.ranker_for(query).score(query, candidates, model.rows(query, candidates))
-        return reranker.chances(query, candidates, scores, shown)
+        picks, _, _ = reranker.select(query, candidates, scores, self._rng(query.request_id))
+        return reranker.chances(query, candidates, scores, shown), candidates.items[picks]
 
     def close(self) -> None:
         """Let the workers go."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -53,6 +54,7 @@ async def post_events(request: Request) -> Response:
     events, places, rejected = decode_events(await body_of(request), service.now())
     accepted = duplicates = 0
     if events:
+        await influence.written(service, events)
         result = await asyncio.wrap_future(service.writer.submit(events))
         for place, status in zip(places, result.status.tolist(), strict=True):
             if status == CONFLICT:
@@ -140,7 +142,7 @@ async def post_recommendations(request: Request) -> Response:
     if arms:
         influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - asked.began)
     if len(exposure.slate.items):
-        _log(service, await influence.judged(service, query, arms, exposure))
+        influence.logged(service, query, arms, exposure, partial(_log, service))
     else:
         empty = not len(service.catalogue.items)
         told = "PUT /v1/items or import a listening history first" if empty else "everything playable was heard or refused"

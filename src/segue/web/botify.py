@@ -75,7 +75,7 @@ async def post_next(request: Request) -> Response:
         raise NotReady("nothing to play: put the tracks into the catalogue first (`segue simulate --settle`)")
     if arms:
         influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - began)
-    service.writer.submit_exposure(await influence.judged(service, query, arms, exposure))
+    influence.logged(service, query, arms, exposure, service.writer.submit_exposure)
     return answer({"user": user, "track": tracks.track(service.catalogue.items.name(int(exposure.slate.items[0])))})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from segue.core.errors import NotReady
@@ -58,12 +59,41 @@ def influenced(service: Service, wanted: RecommendIn, query: Query, told: Sequen
     written.add_done_callback(judged)
 
 
-async def judged(service: Service, query: Query, told: Sequence[Told], exposure: Exposure) -> Exposure:
-    """The exposure with what new arms would have done, where this request is one that is judged and they are not late."""
-    if service.reference is not None and service.reference.model_for(query.user) is not None:
-        return exposure  # shown by neither arm
-    asked = service.arms.judged(query, told, exposure) if service.arms is not None else None
+def logged(
+    service: Service, query: Query, told: Sequence[Told], exposure: Exposure, log: Callable[[Exposure], object]
+) -> None:  # fmt: skip
+    """Log a slate: at once, or where it is mirrored to new arms once they have answered, at most a budget later.
+
+    The answer does not wait for that. An event about such a slate does (`written`), so that what is acknowledged never refers
+    to a slate that a crash could still lose. Called in the event loop.
+    """
+    apart = service.reference is not None and service.reference.model_for(query.user) is not None  # shown by neither arm
+    asked = service.arms.judged(query, told, exposure) if service.arms is not None and not apart else None
     if asked is None:
-        return exposure
-    done, _ = await asyncio.wait({asyncio.wrap_future(asked)}, timeout=service.recommender.budget_s)
-    return done.pop().result() if done else exposure
+        log(exposure)
+        return
+    loop, request = asyncio.get_running_loop(), request_text(query.request_id)
+    service.mirrored[request] = loop.create_future()
+
+    def finish(done: Exposure) -> None:
+        waiting = service.mirrored.pop(request, None)
+        if waiting is not None:  # the first to come: the arms, or the clock
+            log(done)
+            waiting.set_result(None)
+
+    late = loop.call_later(service.recommender.budget_s, finish, exposure)
+
+    def answered(done: Future[Exposure]) -> None:
+        with suppress(RuntimeError):  # the loop ended first
+            loop.call_soon_threadsafe(finish, exposure if done.exception() is not None else done.result())
+            loop.call_soon_threadsafe(late.cancel)
+
+    asked.add_done_callback(answered)
+
+
+async def written(service: Service, events: Sequence[EventIn]) -> None:
+    """Wait until the slates that events refer to are on their way into the log; nothing to wait for in nearly all cases."""
+    if service.mirrored:
+        waiting = [service.mirrored[e.request_id] for e in events if e.request_id in service.mirrored]
+        if waiting:
+            await asyncio.wait(set(waiting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class Service:
     reference: Reference | None = None
     monitor: Monitor | None = None
     standby: Standby | None = None
+    mirrored: dict[str, asyncio.Future[None]] = field(default_factory=dict)  # slates that wait for new arms, by request
     now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     def request_id(self) -> int:

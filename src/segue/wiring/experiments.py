@@ -56,7 +56,7 @@ def arms_of(home: Home, recommender: Recommender, standby: Standby | None = None
 
     judged = home.settings.server.experiments_judged
     firm, ship = partial(resolved, home), partial(_ship, home)
-    house = House(make, newest, firm, ship, recommender.chances, judged, deadline_s, keep, recall)
+    house = House(make, newest, firm, ship, recommender.mirror, judged, deadline_s, keep, recall)
     arms = Arms(home.book(), Desk(secret(home.path)), home.log, house)
     arms.refresh()
     return arms

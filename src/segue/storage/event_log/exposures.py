@@ -87,6 +87,7 @@ class _Shown(msgspec.Struct, array_like=True, frozen=True):
     region: int
     chances: dict[str, bytes] = {}  # slates of older versions have none
     asked: Asked | None = None  # neither have they this
+    instead: dict[str, bytes] = {}  # nor this
 
 
 _kinds = msgspec.msgpack.Decoder(_Kind)
@@ -180,6 +181,7 @@ def _pack_shown(exposure: Exposure) -> bytes:
             exposure.region,
             {name: chances.astype("<f4").tobytes() for name, chances in exposure.chances.items()},
             Asked.of(exposure),
+            {name: items.astype("<i4").tobytes() for name, items in exposure.instead.items()},
         )
     )
 
@@ -208,5 +210,8 @@ def _unpack(row: tuple[int, int, int, int, bytes, bytes | None]) -> Exposure:
     features = np.frombuffer(shown.features, np.float32).reshape(len(items), len(kind.feature_names))
     names = tuple(kind.feature_names)
     chances = {name: np.frombuffer(told, np.float32) for name, told in shown.chances.items()}
-    exposure = Exposure(slate, user, at, shown.session, kind.surface, shown.region, features, names, chances)
+    instead = {name: np.frombuffer(told, np.int32) for name, told in shown.instead.items()}
+    exposure = Exposure(
+        slate, user, at, shown.session, kind.surface, shown.region, features, names, chances, instead=instead
+    )  # fmt: skip
     return exposure if shown.asked is None else shown.asked.into(exposure)
