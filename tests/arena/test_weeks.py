@@ -15,7 +15,7 @@ from segue.arena.weeks import BAD, BOLD, GOOD, Weeks, plan, settings_of, start_o
 from segue.cli import main
 from segue.core.clock import DAY_MS
 from segue.core.types import empty_events
-from segue.experiments.plan import read_plan
+from segue.experiments.plan import Treatment, read_plan
 from segue.simulator.town import Town
 from segue.training.report import Quiet
 
@@ -32,6 +32,8 @@ def test_days_of_an_experiment_and_a_fault(begun: Weeks, monkeypatch: pytest.Mon
     monkeypatch.setattr(story, "DAYS", 5)
     monkeypatch.setattr(story, "STARTS", {BAD: 0})
     monkeypatch.setattr(story, "FAULT", (4, 5))
+    bold = msgspec.structs.replace(plan(BAD), new=Treatment(radio={k: float(v) for k, v in BOLD.items()}))
+    monkeypatch.setattr(story, "plan", lambda name: bold)
     with wiring.Home(begun.path, settings_of(begun.settings, plain=False), writer=True) as home:
         service = replace(wiring.service(home, frozenset()), now=lambda: begun.now)
         found = begun.live(home, service, lambda: None)

@@ -334,6 +334,15 @@ def test_a_slower_arm_waits_beyond_its_margin_and_the_plan_sets_it() -> None:
     assert not broken(arms), "slow is no reason to go back by itself"
 
 
+def test_what_looks_worse_and_is_never_certain_does_not_wait_for_ever() -> None:
+    worse = Watched("skip_rate", 0.08, -0.02, 0.2, 0.03)
+    for days, kind in ((29, "stay"), (36, "finish")):
+        sight = msgspec.structs.replace(SEEN, now=AT.since + days * DAY_MS, newest=AT.since + days * DAY_MS, watched=(worse,))
+        assert move(PLAN, AT, sight).kind == kind
+    ended = after(PLAN, AT, move(PLAN, AT, sight), sight.now)
+    assert ended.ended == "finished", "old stays; nothing ships by waiting"
+
+
 def test_plans_of_before_keep_their_lock() -> None:
     plain = msgspec.json.decode(msgspec.json.encode(PLAN, order="deterministic"))
     del plain["slower"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +16,13 @@ from listening_days import MONDAY, Days, Record, hour_of_events, slate
 
 from segue.core.clock import DAY_MS, HOUR_MS
 from segue.core.hashing import spread, spread_one
-from segue.core.types import Bool, Int32
-from segue.monitoring import webhook
+from segue.core.types import Bool, Exposure, Int32, Slate
+from segue.monitoring import rules, webhook
 from segue.monitoring.alarms import Ledger, Signal
+from segue.monitoring.drift import Drift
 from segue.monitoring.monitor import Around, Monitor
 from segue.monitoring.retraining import Facts
+from segue.monitoring.slates import Slates
 from segue.monitoring.webhook import Webhook
 from segue.storage.journal import Journal
 
@@ -262,3 +265,40 @@ def test_a_young_log_with_a_quiet_night_raises_nothing() -> None:
         if hour % 24 not in (0, 3, 5):
             continue
         assert not [a for a in monitor.tick(MONDAY + (hour + 1) * HOUR_MS) if a.signal.rule == "events"]
+
+
+def test_one_cause_is_one_word_however_many_features_it_reaches() -> None:
+    def told(many: int) -> Slates:
+        class Broken(Slates):
+            def constant(self) -> list[tuple[str, int, float]]:
+                return [(f"feature {k}", MONDAY + k, 0.0) for k in range(many)]
+
+            def drifts(self, day: int, looks_a_year: float = 365.0) -> list[Drift]:
+                return [Drift(f"quantity {k}", day, 1.0 + k, 0.1, 500.0) for k in range(many)]
+
+        return Broken()
+
+    assert [s.subject for s in rules.features(told(3))] == ["feature 0", "feature 1", "feature 2"]
+    (one,) = rules.features(told(9))
+    assert (one.subject, one.since) == ("several", MONDAY)
+    assert one.words.startswith("9 features have one value")
+    assert len(rules.drifts(told(3), MONDAY)) == 3
+    (one,) = rules.drifts(told(9), MONDAY)
+    assert "the furthest first: quantity 8" in one.words
+
+
+def test_what_all_songs_of_a_slate_share_is_no_constant_feature() -> None:
+    slates, rng = Slates(), np.random.default_rng(5)
+    for n in range(700):
+        evening = n >= 450  # the hour is a feature of the moment: an evening is no fault
+        rows = np.column_stack([np.full(5, float(evening)), rng.normal(size=5) if n < 450 else np.zeros(5)])
+        at = MONDAY + n * HOUR_MS // 5
+        made = Slate(n + 1, np.arange(5, dtype=np.int32), np.ones(5, np.float32), np.ones(5, np.float32), (("als",),) * 5,
+                     ("",) * 5, np.zeros(5, np.bool_), "radio", {}, "personal")  # fmt: skip
+        slates.add(Exposure(made, n, at, 0, "radio", -1, rows.astype(np.float32), ("evening", "taste")))
+    assert [name for name, _, _ in slates.constant()] == ["taste"]
+    before = len(slates._last)
+    new = replace(made, model_versions={"experiment:x": "new"})
+    slates.add(Exposure(new, 1, at + 1, 0, "radio", -1, np.zeros((5, 2), np.float32), ("evening", "taste")))
+    assert len(slates._last) == before == 200
+    assert slates._last[-1].at == at

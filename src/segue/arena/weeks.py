@@ -19,7 +19,7 @@ from segue.serving.arms import Arms
 from segue.serving.recommender import Model
 from segue.simulator.playing import play
 from segue.simulator.town import Town
-from segue.training.registry import CHALLENGER
+from segue.training.registry import CHALLENGER, PREVIOUS
 from segue.training.report import Progress
 from segue.web.service import Service
 from segue.wiring.tables import UNTRAINED
@@ -27,13 +27,13 @@ from segue.wiring.tables import UNTRAINED
 DAYS = 70
 SLATE = 5
 """Songs asked for at a time: what was heard of them counts for the next ones."""
-GOOD, BAD = "everything-segue-has", "bolder-exploration"
+GOOD, BAD = "everything-segue-has", "small-and-bold"
 STARTS = {GOOD: 14, BAD: 42}
 """The day on which the engineer starts each; before the first the monitor learns what is usual."""
 FAULT = (56, 60)
 """From the first of these days to before the last, every source that a night trained answers nothing."""
 BOLD: dict[str, float] = {"explore": 1.0, "explore_pool": 400, "temperature": 100.0}
-"""[radio] of the bad challenger: every place drawn, nearly evenly, from the best 400."""
+"""[radio] of the bad challenger, on the model before: every place drawn, nearly evenly, from the best 400."""
 WEEK_MS = 7 * DAY_MS
 
 
@@ -61,11 +61,11 @@ def start_of(now: int) -> int:
 
 def plan(name: str) -> Plan:
     """The engineer's plan: a ramp for some thousand listeners, from the shadow on."""
-    new = Treatment(model=CHALLENGER) if name == GOOD else Treatment(radio=BOLD)
+    new = Treatment(model=CHALLENGER) if name == GOOD else Treatment(model=PREVIOUS, radio=BOLD)
     hypothesis = (
         "listening together, factors and a learned ranker find songs that are heard to the end more often"
         if name == GOOD
-        else "listeners who are shown more of the catalogue skip no more than others"
+        else "the small model of before costs a third, and bold exploration makes up for what it does not know"
     )
     ramp = (Step(0.0, 0.0, days=1, users=0), Step(0.1, 0.1, days=1, users=30),
             Step(0.25, 0.25, days=7, users=150, decides=True), Step(0.5, 0.25, days=3, users=100),

@@ -74,6 +74,8 @@ def move(plan: Plan, state: State, seen: Seen) -> Move:
 
 
 STALE = "stale data"
+PATIENCE_DAYS = 28
+"""So long beyond its days a step waits for a guardrail that looks worse and is not certain to be; then old stays."""
 
 
 def _harm(seen: Seen) -> str:
@@ -108,6 +110,9 @@ def _forward(plan: Plan, state: State, seen: Seen) -> Move:
     for one in seen.watched:
         margin = plan.margin if one.margin is None else one.margin
         if one.harm - (one.se if early else 0.0) > margin and step.new > 0:
+            last = state.step + 1 == len(plan.ramp)
+            if not last and seen.now - state.since >= (step.days + PATIENCE_DAYS) * DAY_MS:
+                return Move("finish", f"{one.metric} has looked worse for {PATIENCE_DAYS} days, if not certainly: old stays")
             return Move("stay", f"{one.metric} looks {one.harm:.1%} worse, more than the margin of {margin:.1%}")
     if step.decides and not seen.decided:
         return Move("stay", "the planned looks have not decided yet")

@@ -222,21 +222,41 @@ def sources(slates: Slates) -> list[Signal]:
     ]  # fmt: skip
 
 
+SEVERAL: Final = 3
+"""Of more features that turn constant, or quantities that drift, at once one word is said: they have one cause."""
+
+
 def features(slates: Slates) -> list[Signal]:
-    """Features that turned constant."""
-    return [
+    """Features that turned constant; one signal for all of them where they are SEVERAL."""
+    out = [
         Signal("feature", name, "alarm", since, f"the feature {name} is {value:g} for every song since {iso(since)}",
                f"where {name} comes from (docs/ranking.md): the state, the catalogue, or a source that fell silent", value)
         for name, since, value in slates.constant()
     ]  # fmt: skip
+    if len(out) <= SEVERAL:
+        return out
+    since, names = min(one.since for one in out), sorted(one.subject for one in out)
+    words = f"{len(out)} features have one value for every song since {iso(since)}: {_some(names)}"
+    return [Signal("feature", "several", "alarm", since, words, "what they have in common: a source, the state, the catalogue")]
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def drifts(slates: Slates, now: int) -> list[Signal]:
     """Distributions of yesterday that lie outside their null band."""
     day = now // DAY_MS - 1
-    return [
-        Signal("drift", one.name, "warning", day * DAY_MS,
-               f"{one.name} drifted: PSI {one.psi:.3f} yesterday, where {one.band:.3f} is what days differ by",
-               "the newest model, new songs or listeners, and what feeds it", round(one.psi, 4), round(one.band, 4))
-        for one in slates.drifts(day) if one.out
-    ]  # fmt: skip
+    out = [one for one in slates.drifts(day) if one.out]
+    look = "the newest model, new songs or listeners, and what feeds it"
+    if len(out) <= SEVERAL:
+        return [
+            Signal("drift", one.name, "warning", day * DAY_MS,
+                   f"{one.name} drifted: PSI {one.psi:.3f} yesterday, where {one.band:.3f} is what days differ by",
+                   look, round(one.psi, 4), round(one.band, 4))
+            for one in out
+        ]  # fmt: skip
+    names = [one.name for one in sorted(out, key=lambda one: (-one.psi / one.band, one.name))]
+    words = f"{len(out)} quantities drifted yesterday beyond what days differ by, the furthest first: {_some(names)}"
+    return [Signal("drift", "several", "warning", day * DAY_MS, words, look)]

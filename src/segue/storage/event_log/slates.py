@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from segue.core.types import Exposure, Slate
 from segue.storage.event_log.exposures import Asked
 
 _pack, _asked = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Asked)
-_STRINGS, _FLOATS = pa.list_(pa.string()), pa.list_(pa.float32())
+_STRINGS, _FLOATS, _INTS = pa.list_(pa.string()), pa.list_(pa.float32()), pa.list_(pa.int32())
 SCHEMA = pa.schema(
     {
         "request": pa.uint64(),
@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         "features": _FLOATS,  # of the songs, one after the other: k * F
         "chances": pa.map_(pa.string(), _FLOATS),
         "asked": pa.binary(),  # MessagePack of exposures.Asked; null in what older versions wrote
+        "instead": pa.map_(pa.string(), _INTS),
     }
 )
 WRITTEN: dict[str, Any] = {
@@ -75,8 +76,9 @@ def table_of(exposures: Sequence[Exposure]) -> pa.Table:
         "reasons": [slate.reasons for slate in slates],
         "feature_names": [exposure.feature_names for exposure in exposures],
         "features": _lists([exposure.features.ravel() for exposure in exposures], np.float32),
-        "chances": _chances(exposures),
         "asked": [None if asked is None else _pack(asked) for asked in map(Asked.of, exposures)],
+        "chances": _by_experiment([exposure.chances for exposure in exposures], np.float32),
+        "instead": _by_experiment([exposure.instead for exposure in exposures], np.int32),
     }
     for name, value in columns.items():
         if not isinstance(value, pa.Array):
@@ -88,8 +90,12 @@ def exposures_of(table: pa.Table) -> Iterator[Exposure]:
     """The rows of a table of SCHEMA, in order."""
     plain = {name: table.column(name).to_pylist() for name in ("request", "at", "user", "session", "region")}
     words = {
-        name: table.column(name).to_pylist() for name in ("surface", "policy", "rung", "model_versions", "chances", "asked")
+        name: table.column(name).to_pylist()
+        for name in ("surface", "policy", "rung", "model_versions", "chances", "asked", "instead")
+        if name in table.column_names  # the last ones came later: files of before lack them
     }
+    for later in ("asked", "instead"):
+        words.setdefault(later, [None] * len(table))
     sources, reasons, names = _offered(table), _tuples(_whole(table, "reasons")), _tuples(_whole(table, "feature_names"))
     items, explored = _arrays(table, "items"), _arrays(table, "explored")
     scores, propensities, features = _arrays(table, "scores"), _arrays(table, "propensities"), _arrays(table, "features")
@@ -108,9 +114,10 @@ def exposures_of(table: pa.Table) -> Iterator[Exposure]:
         )
         shaped = features[row].reshape(len(slate.items), len(names[row]))
         told = {name: np.array(chance, np.float32) for name, chance in words["chances"][row]}
+        instead = {name: np.array(ids, np.int32) for name, ids in words["instead"][row] or ()}
         exposure = Exposure(
             slate, plain["user"][row], plain["at"][row], plain["session"][row], words["surface"][row], plain["region"][row],
-            shaped, names[row], told,
+            shaped, names[row], told, instead=instead,
         )  # fmt: skip
         yield exposure if words["asked"][row] is None else _asked.decode(words["asked"][row]).into(exposure)
 
@@ -121,11 +128,11 @@ def _lists(rows: Sequence[NDArray[Any]], dtype: type[np.generic]) -> pa.ListArra
     return pa.ListArray.from_arrays(_offsets(map(len, rows)), pa.array(values, from_pandas=False))
 
 
-def _chances(exposures: Sequence[Exposure]) -> pa.MapArray:
-    """By slate the chances of each experiment in it."""
-    told = [list(exposure.chances.items()) for exposure in exposures]
+def _by_experiment(rows: Sequence[Mapping[str, NDArray[Any]]], dtype: type[np.generic]) -> pa.MapArray:
+    """By slate an array of each experiment in it."""
+    told = [list(row.items()) for row in rows]
     pairs = list(chain.from_iterable(told))
-    values = _lists([chance for _, chance in pairs], np.float32)
+    values = _lists([array for _, array in pairs], dtype)
     return pa.MapArray.from_arrays(_offsets(map(len, told)), pa.array([name for name, _ in pairs], pa.string()), values)
 
 
