@@ -67,11 +67,11 @@ def plan(name: str) -> Plan:
         if name == GOOD
         else "the small model of before costs a third, and bold exploration makes up for what it does not know"
     )
-    ramp = (Step(0.0, 0.0, days=1, users=0), Step(0.1, 0.1, days=1, users=30),
-            Step(0.25, 0.25, days=7, users=150, decides=True), Step(0.5, 0.25, days=3, users=100),
+    ramp = (Step(0.0, 0.0, days=1, users=0), Step(0.2, 0.2, days=1, users=60),
+            Step(0.3, 0.3, days=7, users=180, decides=True), Step(0.6, 0.3, days=3, users=100),
             Step(0.9, 0.1, days=7, users=50))  # fmt: skip
     made = Plan(
-        name=name, hypothesis=hypothesis, new=new, layer="radio" if name == GOOD else "reranking", users=240, looks=4,
+        name=name, hypothesis=hypothesis, new=new, layer="radio" if name == GOOD else "reranking", users=280, looks=4,
         stale_hours=30.0, guardrails=("skip_rate",), before_days=14.0, ramp=ramp,
     )  # fmt: skip
     return read_plan(msgspec.to_builtins(made))  # as it is read back from the journal: 1 is 1.0 there

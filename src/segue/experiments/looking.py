@@ -58,7 +58,7 @@ def found(plan: Plan, table: Table, metric: str, now: int, arms: tuple[str, str]
     if min(len(old), len(new)) < 2 or old.den.sum() <= 0 or new.den.sum() <= 0:
         return None
     cuped = plan.before_days > 0 and plan.split == "user" and METRICS[metric].cuped and old.pre_num is not None
-    effect = compare(old, new, cuped=bool(cuped) and _history(old, new))
+    effect = compare(old, new, cuped=bool(cuped) and _history(old, new), apart=plan.split == "user")
     width = float(half_widths(float(effect.n), plan.guard_alpha, rho=tuned_rho(2.0 * plan.users, plan.guard_alpha)))
     known = np.isfinite(effect.log_se) and effect.log_se > 0 and effect.old > 0 and np.isfinite(width)
     low, high = effect.lift_interval(width) if known else (-1.0, float("inf"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,12 @@ def boundaries(fractions: Sequence[float], alpha: float) -> Float64:
     time at look k is what the spending function gives to it. Looks that have spent nothing yet get infinity. ValueError for
     fractions that do not ascend in (0, 1].
     """
+    return _boundaries(tuple(float(f) for f in fractions), float(alpha)).copy()
+
+
+@lru_cache(maxsize=1024)
+def _boundaries(fractions: tuple[float, ...], alpha: float) -> Float64:
+    """Looks that were taken are asked about again at every tick: their boundaries are the same."""
     t = np.asarray(fractions, np.float64)
     if len(t) == 0 or t[0] <= 0 or t[-1] > 1 + 1e-9 or np.any(np.diff(t) <= 0):
         raise ValueError(f"fractions of information must ascend in (0, 1], found {list(fractions)}")
