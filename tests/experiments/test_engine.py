@@ -70,32 +70,30 @@ def test_intervals_cover_the_truth_and_real_effects_are_found(name: str) -> None
     assert (low > 0).any(axis=1).mean() > one_look - 0.35, "being valid at any time costs more"
 
 
+LISTENERS = 400
+
+
 def split_experiments(split: str, rng: np.random.Generator, runs: int) -> tuple[float, float]:
-    """False positives of the clustered and of the naive test of requests: 600 users, some with many sessions and requests."""
+    """False positives of the clustered and of the naive test of requests: LISTENERS, some with many sessions and requests."""
     clustered = naive = 0
+    everybody = np.arange(LISTENERS)
     for _ in range(runs):
-        sessions = rng.geometric(0.3, 600)
-        user_of_session = np.repeat(np.arange(600), sessions)
-        requests = rng.geometric(0.2, len(user_of_session))
+        user_of_session = np.repeat(everybody, rng.geometric(0.35, LISTENERS))
+        requests = rng.geometric(0.25, len(user_of_session))
         session = np.repeat(np.arange(len(user_of_session)), requests)
         user = user_of_session[session]
-        size = {"user": 600, "session": len(user_of_session), "request": len(user)}[split]
+        size = {"user": LISTENERS, "session": len(user_of_session), "request": len(user)}[split]
         coin = rng.integers(0, 2, size)
-        arm = {"user": coin[user] if split == "user" else coin, "session": coin[session] if split == "session" else coin,
-               "request": coin}[split]  # fmt: skip
-        chance = rng.beta(1.5, 1.5, 600)[user] * 0.8 + rng.beta(1, 1, len(user_of_session))[session] * 0.2
-        hit = (rng.random(len(user)) < chance).astype(np.float64)
-        samples = []
-        for a in (0, 1):
-            count = np.bincount(user[arm == a], minlength=600)
-            there = np.flatnonzero(count)
-            listened = np.bincount(user[arm == a], hit[arm == a], minlength=600)
-            samples.append(Sample(there, listened[there], count[there].astype(np.float64)))
-        e = compare(*samples)
+        arm = coin[{"user": user, "session": session, "request": np.arange(len(user))}[split]]
+        chance = rng.beta(1.5, 1.5, LISTENERS)[user] * 0.8 + rng.beta(1, 1, len(user_of_session))[session] * 0.2
+        hit = rng.random(len(user)) < chance
+        count = np.bincount(2 * user + arm, minlength=2 * LISTENERS).reshape(LISTENERS, 2).astype(np.float64)
+        listened = np.bincount(2 * user + arm, hit, minlength=2 * LISTENERS).reshape(LISTENERS, 2)
+        there = [np.flatnonzero(count[:, a]) for a in (0, 1)]
+        e = compare(*(Sample(there[a], listened[there[a], a], count[there[a], a]) for a in (0, 1)))
         clustered += abs(e.diff) > Z * e.se
-        p = [hit[arm == a].mean() for a in (0, 1)]
-        spread = sum(q * (1 - q) / (arm == a).sum() for a, q in enumerate(p))
-        naive += abs(p[1] - p[0]) > Z * np.sqrt(spread)
+        n, p = count.sum(axis=0), listened.sum(axis=0) / count.sum(axis=0)
+        naive += abs(p[1] - p[0]) > Z * np.sqrt((p * (1 - p) / n).sum())
     return clustered / runs, naive / runs
 
 
