@@ -71,6 +71,7 @@ class House:
     def __init__(self, sources: list[Any], state: DictState | None = None, **settings: Any) -> None:
         self.catalogue, self.state = Catalogue(), state or DictState(popular_items=list(range(30, N)))
         self.counted: dict[tuple[str, str], int] = {}
+        settings.setdefault("deadline_ms", 30_000)  # a busy machine must not decide a test
         stages = Stages(
             (
                 rules.playable(lambda: self.catalogue.facts),
