@@ -13,6 +13,8 @@ import pytest
 
 from segue.benchmarks import sound
 from segue.core.errors import BadInput
+from segue.sound.onnx_graph import Graph
+from segue.sound.spectrogram import BANDS
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,31 @@ def test_kinds_find_one_another(folder: Path) -> None:
 def test_the_same_command_gives_the_same_figures(folder: Path) -> None:
     one, other = (sound.run(arguments(folder)) for _ in range(2))
     assert one["gain_of_the_default"] == other["gain_of_the_default"]
+
+
+def test_settings_are_judged_without_labels(folder: Path, tmp_path: Path) -> None:
+    graph = Graph("patch", 187, BANDS)
+    (tmp_path / "ear.onnx").write_bytes(
+        graph.build({"mean": (graph.node("ReduceMean", "patch", axes=[1], keepdims=0), BANDS)}, {})
+    )
+    (tmp_path / "ear.onnx.json").write_text('{"name": "ear", "outputs": ["mean"]}')
+    table = tmp_path / "tracks.csv"
+    rows = [{"clip": f"{place}.wav", "package": str(place // 12)} for place in range(13)]
+    table.write_text("clip,package\n" + "".join(f"{row['clip']},{row['package']}\n" for row in rows))
+    more = ("--blind", "--with-pretrained", str(tmp_path / "ear.onnx"), "--try", "size=1,emphasis=0.5")
+    found: dict[str, Any] = sound.run(arguments(folder, *more))
+    other = sound.run(arguments(folder, *more, "--tracks", str(table)))
+    assert found == other, "other labels, same figures"
+    one, less = found["settings"]["default"], found["settings"]["size=1,emphasis=0.5"]
+    assert set(one) == set(less) == {"half", "half, another channel", "agreement"}
+    for row in one.values():
+        assert row["low"] <= row["mean"] <= row["high"]
+        assert row["gain"] == row["gain_low"] == row["gain_high"] == 0
+    assert less["half"]["mean"] < one["half"]["mean"] <= 1  # one number tells a clip from the others less well
+    assert less["half"]["gain"] == pytest.approx(less["half"]["mean"] - one["half"]["mean"], abs=2e-4)
+    for wrong in ("magic=1", "size=many", "size"):
+        with pytest.raises(BadInput, match="--try: expected NAME=NUMBER of size"):
+            sound.run(arguments(folder, "--blind", "--try", wrong))
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:

@@ -24,7 +24,7 @@ from segue.sound.statistics import PATCH, patch_statistics, patches_of
 
 FOLDS = 5
 HALF = 4
-"""Patches of a half: 12 s from the start, 12 s from the end."""
+"""Patches of a half: 12 s from the start, 12 s from the end; less of a clip that is shorter than both."""
 Judged = dict[str, NDArray[np.float64]]
 
 
@@ -61,7 +61,8 @@ def another_channel(spectrogram: Float32, rng: np.random.Generator) -> Float32:
 
 
 def _heard(spectrogram: Float32, rng: np.random.Generator) -> Heard:
-    first, second = spectrogram[: HALF * PATCH], spectrogram[-HALF * PATCH :]
+    frames = max(1, min(HALF * PATCH, len(spectrogram) // 2))
+    first, second = spectrogram[:frames], spectrogram[-frames:]
     every = (spectrogram, first, second, another_channel(second, rng))
     return Heard(*(patch_statistics(each) for each in every))
 
@@ -81,7 +82,7 @@ def _criteria(clips: Sequence[Heard], settings: Mapping[str, float], ear: Float3
             answers = np.array([encoder.encode_statistics(getattr(clip, name)) for clip in clips])
             cosines = queries @ answers.T
             own = cosines[np.arange(len(asked)), asked]
-            out[key][asked] = 1 / (1 + (cosines > own[:, None]).sum(axis=1))
+            out[key][asked] = 1 / (cosines >= own[:, None]).sum(axis=1)  # ties count against it
     if ear is not None:
         encoder = _fitted(clips, settings)
         vectors = np.array([encoder.encode_statistics(clip.whole) for clip in clips])
