@@ -62,7 +62,7 @@ def test_only_the_number_asked_of_each_source_changes(tmp_path: Path, text: str)
 def test_a_small_world_under_load_by_stage(tmp_path: Path) -> None:
     args = argparse.Namespace(
         users=200, items=400, events=6000, seconds=0.5, rate=40.0, limit=10, sustain=False, seed=0, keep=tmp_path / "home",
-        ranker="boosting", trees=30, candidates=150, stages=True,
+        ranker="boosting", trees=30, candidates=150, stages=True, active=True,
     )  # fmt: skip
     found: dict[str, Any] = serve.run(args)
     assert "boosting" in found["ranker"]

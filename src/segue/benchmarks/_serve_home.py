@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
 TAUGHT, TRIED = 150, 60
 """Listeners whose candidates teach the ranker, and listeners that tell how many candidates a request has."""
 DEEPEST = 2000
+PER_SPOT, SPREAD = 25, 500
 
 
 def ranked_by(home: wiring.Home, name: str, trees: int) -> str:
@@ -42,7 +44,7 @@ def ranked_by(home: wiring.Home, name: str, trees: int) -> str:
         return told
     features = Features(bundle.manifest["sources"], only=proven(bundle.manifest["sources"]))
     rng, recommender, rows, logits = np.random.default_rng(0), wiring.recommender_of(home), [], []
-    for query in queries(home, TAUGHT, 0):
+    for query in queries(home, askers(home, TAUGHT, 0, active=False)):
         pool = recommender.trace(query).candidates
         rows.append(features.rows(query, pool, home.facts(), remember(home.state, query, pool.items)))
         score = Blend().score(query, pool, rows[-1])
@@ -60,17 +62,25 @@ def ranked_by(home: wiring.Home, name: str, trees: int) -> str:
     return told
 
 
-def queries(home: wiring.Home, n: int, seed: int) -> list[Query]:
-    """What n random listeners ask at the end of the world."""
-    maker, names = wiring.maker_of(home), home.catalogue.users
-    some = np.random.default_rng([seed, 7]).integers(0, len(names), n).astype(np.int32)
-    asked = [RecommendIn(user=name, discovery=0.5) for name in names.all(some)]
-    return [maker.make(one, night.END, place + 1)[0] for place, one in enumerate(asked)]
+def askers(home: wiring.Home, n: int, seed: int, *, active: bool) -> list[str]:
+    """Names of n listeners: any, or as often as they play, as those who ask a radio do."""
+    rng, users = np.random.default_rng([seed, 7]), home.catalogue.users
+    if not active:
+        return list(users.all(rng.integers(0, len(users), n).astype(np.int32)))
+    spots = np.sort(rng.integers(0, home.log.last, -(-n // PER_SPOT)))
+    played = np.concatenate([home.log.read(int(spot), SPREAD)["user"][:: SPREAD // PER_SPOT] for spot in spots])
+    return list(users.all(rng.permutation(played[played >= 0])[:n].astype(np.int32)))
 
 
-def deep_enough(home: wiring.Home, candidates: int) -> tuple[int, dict[str, object]]:
+def queries(home: wiring.Home, names: Sequence[str]) -> list[Query]:
+    """What listeners ask at the end of the world."""
+    maker = wiring.maker_of(home)
+    return [maker.make(RecommendIn(user=name, discovery=0.5), night.END, place + 1)[0] for place, name in enumerate(names)]
+
+
+def deep_enough(home: wiring.Home, candidates: int, *, active: bool) -> tuple[int, dict[str, object]]:
     """(songs to ask each source for, so that a request has `candidates` on average; what requests then have)."""
-    recommender, asked, tried = wiring.recommender_of(home), queries(home, TRIED, 1), 60
+    recommender, asked, tried = wiring.recommender_of(home), queries(home, askers(home, TRIED, 1, active=active)), 60
     try:
         while True:
             recommender.per_source = tried

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segue import wiring
 from segue.benchmarks import night
 from segue.core.clock import iso
@@ -56,7 +54,7 @@ class Timed:
         return getattr(self._inner, name)
 
 
-def stages_of(home: Path, config: Path | None, users: Sequence[int], limit: int) -> dict[str, object]:
+def stages_of(home: Path, config: Path | None, users: Sequence[str], limit: int) -> dict[str, object]:
     """CPU milliseconds a request by stage, means over a request a listener, one after the other, each exposure logged."""
     watch = Stopwatch()
     with wiring.open_home(home, config, writer=True) as opened:
@@ -122,7 +120,7 @@ def _instrument(service: Any, watch: Stopwatch) -> list[Future[None]]:
     return written
 
 
-async def _ask(application: Any, users: Sequence[int], limit: int) -> None:
+async def _ask(application: Any, users: Sequence[str], limit: int) -> None:
     """A request for each listener, through the routes but no socket."""
     scope = {
         "type": "http", "http_version": "1.1", "method": "POST", "path": "/v1/recommendations", "raw_path": b"",
@@ -130,7 +128,7 @@ async def _ask(application: Any, users: Sequence[int], limit: int) -> None:
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1),
     }  # fmt: skip
     for place, user in enumerate(users):
-        body = {"user": f"u{user}", "limit": limit, "session": f"s{place % 1000}", "context": {"at": iso(night.END)}}
+        body = {"user": user, "limit": limit, "session": f"s{place % 1000}", "context": {"at": iso(night.END)}}
         sent: list[dict[str, Any]] = []
         message = {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
 
@@ -143,9 +141,3 @@ async def _ask(application: Any, users: Sequence[int], limit: int) -> None:
         await application(dict(scope), receive, send)
         if sent[0]["status"] != 200:
             raise RuntimeError(f"a request was answered {sent[0]['status']}")
-
-
-def some_users(n: int, known: int, seed: int) -> list[int]:
-    """Random listeners."""
-    found: list[int] = np.random.default_rng([seed, 11]).integers(0, known, n).tolist()
-    return found

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,13 @@ import numpy as np
 
 from segue import wiring
 from segue.benchmarks import _load, night
-from segue.benchmarks._serve_home import KINDS, configured, deep_enough, ranked_by
-from segue.benchmarks._serve_stages import some_users, stages_of
+from segue.benchmarks._serve_home import KINDS, askers, configured, deep_enough, ranked_by
+from segue.benchmarks._serve_stages import stages_of
 from segue.benchmarks._server import Server
 from segue.core.clock import iso
 
+ASKERS = 100_000
+"""Draws of a listener that requests are made of."""
 TRAINING = '[training]\nembedding_size = 32\nepochs = 2\ntest_users = 100\nholdout = "1d"\nenough = 0\n'
 """A quick night: what a request costs depends on the shapes of the models, not on how well they were fitted."""
 
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ranker", choices=KINDS, help="rank with this one, whatever the night would have chosen")
     parser.add_argument("--trees", type=int, default=200, help="trees of boosting, with --ranker boosting")
     parser.add_argument("--candidates", type=int, help="ask the sources for as many as make so many a request, on average")
+    parser.add_argument("--active", action="store_true", help="listeners ask as often as they play; else all alike")
     parser.add_argument("--stages", action="store_true", help="also CPU milliseconds by stage, in a process apart from load")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="make the home here and leave it; an existing one is served as it is")
@@ -48,33 +52,36 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="segue-serve-") as folder:
         home = args.keep or Path(folder) / "home"
         prepare(home, args)
-        config, told = ready(home, args)
+        config, names, told = ready(home, args)
         began = time.perf_counter()
         with Server(home, config=config) as server:
             ready_s = time.perf_counter() - began
-            load(server, args, min(3.0, args.seconds), args.rate / 2, args.seed + 1)  # not counted: pages come in from disk
-            result = load(server, args, args.seconds, args.rate, args.seed)
+            # not counted: pages come in from disk
+            load(server, names, args, (min(3.0, args.seconds), args.rate / 2, args.seed + 1))
+            result = load(server, names, args, (args.seconds, args.rate, args.seed))
             result["ready_s"] = round(ready_s, 2)
             if args.sustain:
-                result["sustained_rps_p99_50ms"] = sustained(server, args)
+                result["sustained_rps_p99_50ms"] = sustained(server, names, args)
             result["rungs"] = _rungs(server.port)
         if args.stages:
-            result["stages"] = stages_of(home, config, some_users(1500, args.users, args.seed), args.limit)
+            result["stages"] = stages_of(home, config, names[:1500], args.limit)
     return {"users": args.users, "items": args.items, **told, **result}
 
 
-def ready(home: Path, args: argparse.Namespace) -> tuple[Path | None, dict[str, object]]:
-    """The ranker and the number of candidates that are asked for: (the configuration to serve with, what was done)."""
+def ready(home: Path, args: argparse.Namespace) -> tuple[Path | None, list[str], dict[str, object]]:
+    """The ranker and the candidates that are asked for: (the configuration to serve with, who asks, what was done)."""
     told: dict[str, object] = {}
     with wiring.open_home(home, None, writer=False) as opened:
         if args.ranker:
             told["ranker"] = f"{args.ranker}, {ranked_by(opened, args.ranker, args.trees)}"
         else:
             told["ranker"] = opened.registry().bundle().manifest["ranker"]
+        names = askers(opened, ASKERS, args.seed, active=args.active)
+        told["asked_by"] = "listeners as often as they play" if args.active else "any listener"
         if not args.candidates:
-            return None, told
-        per_source, told["candidates"] = deep_enough(opened, args.candidates)
-    return configured(home, per_source), told
+            return None, names, told
+        per_source, told["candidates"] = deep_enough(opened, args.candidates, active=args.active)
+    return configured(home, per_source), names, told
 
 
 def prepare(home: Path, args: argparse.Namespace) -> None:
@@ -88,15 +95,16 @@ def prepare(home: Path, args: argparse.Namespace) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def load(server: Server, args: argparse.Namespace, seconds: float, rate: float, seed: int) -> dict[str, object]:
-    """One open-loop run."""
+def load(server: Server, names: Sequence[str], args: argparse.Namespace, what: tuple[float, float, int]) -> dict[str, object]:
+    """One open-loop run: what = (seconds, requests a second, seed)."""
+    seconds, rate, seed = what
     rng = np.random.default_rng([seed, 3])
     due = np.cumsum(rng.exponential(1 / rate, int(seconds * rate)))
-    users = rng.integers(0, args.users, len(due))
+    users = rng.integers(0, len(names), len(due))
     at = iso(night.END)
 
     def make(i: int) -> bytes:
-        body = {"user": f"u{users[i]}", "limit": args.limit, "session": f"s{i % 1000}", "context": {"at": at}}
+        body = {"user": names[users[i]], "limit": args.limit, "session": f"s{i % 1000}", "context": {"at": at}}
         return _load.request("/v1/recommendations", json.dumps(body).encode())
 
     cpu = _load.cpu_seconds(server.pid)
@@ -120,11 +128,11 @@ def load(server: Server, args: argparse.Namespace, seconds: float, rate: float, 
     }
 
 
-def sustained(server: Server, args: argparse.Namespace) -> float:
+def sustained(server: Server, names: Sequence[str], args: argparse.Namespace) -> float:
     """The highest rate, in steps of a quarter, whose p99 over five seconds stays under 50 ms."""
     best, rate = 0.0, args.rate
     while rate < 5000:
-        result = load(server, args, 5.0, rate, args.seed + 2)
+        result = load(server, names, args, (5.0, rate, args.seed + 2))
         p99 = result["p99_ms"]
         print(f"{rate:.0f} requests/s: p99 {p99} ms", file=sys.stderr)
         if not isinstance(p99, float) or p99 > 50:
