@@ -188,6 +188,56 @@ class Contextual:
         self._inner.learn(self._x[users], items, taken)
 
 
+class LinearThompson:
+    """A logistic regression a playlist on all that is known of the listener, weights drawn anew for each (Chapelle, Li 2011).
+
+    Each weight has a normal posterior of its own: mean m, precision q, from 1 at first; the mean of the last one, the constant,
+    begins at `bias`. A round moves the mean to the posterior mode (Newton) and adds to the precision what was seen there. A
+    draw of all weights times x is normal too, so that is drawn: one number for each playlist and listener.
+    """
+
+    def __init__(self, world: World, bias: float) -> None:
+        self._x = world.x
+        n, d = len(world.theta), world.x.shape[1]
+        self._mean, self._precision = np.zeros((n, d)), np.ones((n, d))
+        self._mean[:, -1] = bias
+
+    def slates(self, users: Int64, rng: np.random.Generator) -> Int32:
+        """By draws."""
+        x = self._x[users]
+        spread = np.sqrt((x * x) @ (1 / self._precision).T)
+        return top(x @ self._mean.T + spread * rng.normal(size=spread.shape), SLOTS, rng)
+
+    def learn(self, users: Int64, items: Int32, taken: NDArray[np.bool_]) -> None:
+        """Playlist by playlist."""
+        order = np.argsort(items, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(items[order])) + 1):
+            item, x = int(items[part[0]]), self._x[users[part]]
+            self._mean[item] = mode(x, taken[part], self._mean[item], self._precision[item])
+            p = _sigmoid(x @ self._mean[item])
+            self._precision[item] += (p * (1 - p)) @ (x * x)
+
+
+def mode(x: Float64, taken: NDArray[np.bool_], mean: Float64, precision: Float64, steps: int = 5) -> Float64:
+    """The mode (d,) of the posterior of a logistic regression on x (m, d), its prior normal with these means and precisions.
+
+    Newton's method; each step is solved in m dimensions where there are fewer of them (Woodbury).
+    """
+    w = mean.copy()
+    for _ in range(steps):
+        p = _sigmoid(x @ w)
+        gradient = precision * (w - mean) + x.T @ (p - taken)
+        weight = np.maximum(p * (1 - p), 1e-9)
+        if len(x) < len(w):
+            scaled = x / precision
+            inner = np.diag(1 / weight) + scaled @ x.T
+            step = np.asarray(gradient / precision - scaled.T @ np.linalg.solve(inner, scaled @ gradient), np.float64)
+        else:
+            step = np.asarray(np.linalg.solve(np.diag(precision) + (x.T * weight) @ x, gradient), np.float64)
+        w -= step * min(1.0, 5.0 / (np.abs(step).max() + 1e-12))
+    return w
+
+
 def _nothing() -> Any:
     return None
 
@@ -229,9 +279,11 @@ POLICIES: dict[str, Callable[[World], Policy]] = {
     "kl-ucb-seg": lambda world: Segmented(world, _bare(prior=NO_PRIOR), _kl_ucb),
     "ts-seg-naive": lambda world: Segmented(world, _bare(Thompson, prior=(1.0, 1.0))),
     "ts-seg-pessimistic": lambda world: Segmented(world, _bare(Thompson, prior=(1.0, 99.0))),
+    "ts-lin-naive": lambda world: LinearThompson(world, 0.0),
+    "ts-lin-pessimistic": lambda world: LinearThompson(world, -5.0),
     "linucb": Contextual,
 }
-"""Those of the paper (linucb in the place of its linear Thompson sampling), with its settings."""
+"""Those of the paper with its settings, and linucb."""
 
 
 def _play(name: str, world: World, args: argparse.Namespace, bar: Progress) -> Float64:

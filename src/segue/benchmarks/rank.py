@@ -34,7 +34,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "forest": [{"least": least, "max_leaves": 127, "epochs": 100} for least in (10, 30)],
     "boosting": [
         {"max_leaves": leaves, "columns": columns, "learning_rate": 0.04, "epochs": 400, "patience": 40}
-        for leaves in (7, 15, 31)
+        for leaves in (4, 7, 15)
         for columns in (0.15, 0.3)
     ],
     "deep": [

@@ -75,7 +75,9 @@ class PlayFeatures:
     played, and how far their plays were above what their length lets expect (residual; Micci-Barreca 2001 with the length
     as prior). length_*: rates of songs as long. own_*: the listener's own plays weighted by how near their length is
     (Nadaraya-Watson over log length), and own_lasts, the share of plays in which this listener stayed as long as finishing
-    this song takes. last<k>_*: the k-th play before. Context columns: rate and residual of each value, numbers as they are.
+    this song takes. user_stays, item_stays: how much longer, on the log, the listener stays, the song is heard, than finishing
+    takes; item_loops: how often the song was heard beyond its end. last<k>_*: the k-th play before. Context columns: rate and
+    residual of each value, numbers as they are.
     """
 
     def __init__(self, *, running: bool, ids_ordered: bool = False) -> None:
@@ -90,10 +92,15 @@ class PlayFeatures:
         values, world = _values(plays, known, table)
         for name, key in (("item", plays.item), ("user", plays.user)):
             before = Before.of(key, plays.at, key, known)
-            _rates(table, name, before.sums(values), world)
+            sums = before.sums(values)
+            _rates(table, name, sums, world)
+            table[f"{name}_stays"] = shrunk(sums[:, 5], sums[:, 0], world[:, 5], 3.0) - np.log1p(FINISHED * plays.length)
             if name == "user":
                 self._own(table, plays, known, before, values)
-            elif self.ids_ordered:
+                continue
+            looped = before.sums((plays.share > 1.0).astype(np.float64)[:, None])[:, 0]
+            table["item_loops"] = looped / (sums[:, 0] + 3.0)
+            if self.ids_ordered:
                 table["item_order"] = plays.item.astype(np.float64)
         self._context(table, plays, known, (values, world[:, 1]))
         self.names = tuple(table)
