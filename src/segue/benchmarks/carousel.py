@@ -221,9 +221,14 @@ class LinearThompson:
 def mode(x: Float64, taken: NDArray[np.bool_], mean: Float64, precision: Float64, steps: int = 5) -> Float64:
     """The mode (d,) of the posterior of a logistic regression on x (m, d), its prior normal with these means and precisions.
 
-    Newton's method; each step is solved in m dimensions where there are fewer of them (Woodbury).
+    Newton's method with step halving; each step is solved in m dimensions where there are fewer of them (Woodbury).
     """
-    w = mean.copy()
+
+    def loss(at: Float64) -> float:
+        logit = x @ at
+        return float(np.logaddexp(0.0, logit).sum() - logit[taken].sum() + 0.5 * precision @ (at - mean) ** 2)
+
+    w, best = mean.copy(), loss(mean)
     for _ in range(steps):
         p = _sigmoid(x @ w)
         gradient = precision * (w - mean) + x.T @ (p - taken)
@@ -234,7 +239,10 @@ def mode(x: Float64, taken: NDArray[np.bool_], mean: Float64, precision: Float64
             step = np.asarray(gradient / precision - scaled.T @ np.linalg.solve(inner, scaled @ gradient), np.float64)
         else:
             step = np.asarray(np.linalg.solve(np.diag(precision) + (x.T * weight) @ x, gradient), np.float64)
-        w -= step * min(1.0, 5.0 / (np.abs(step).max() + 1e-12))
+        now = loss(w - step)
+        while now > best and np.abs(step).max() > 1e-9:
+            step, now = step / 2, loss(w - step / 2)
+        w, best = w - step, now
     return w
 
 
