@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from segue.core.types import Candidates, Items, Query, Recent
-from segue.features.compute import Features, Memory
+from segue.features.compute import Features, Memory, proven
+from segue.features.wide import WIDE, Around
 from segue.ranking.boosting import Boosting
 from segue.ranking.forest import Forest
 from segue.ranking.logistic import Logistic
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         tags_ptr=np.arange(SONGS + 1, dtype=np.int64) * 3,
         tags=rng.integers(0, 300, 3 * SONGS).astype(np.int32),
     )
-    features = Features(SOURCES)
+    vectors = rng.normal(size=(SONGS, 64)).astype(np.float32)
+    around = Around(vectors[:1], vectors, *(np.zeros((0, 0), np.float32),) * 2)
+    usual = proven(SOURCES)
+    features = Features(SOURCES, only=usual, around=around)
+    plain = Features(SOURCES, only=[name for name in usual if name not in WIDE])
     rows = np.concatenate([features.rows(*request(rng, 500, facts)) for _ in range(EXAMPLES // 500)])
     logit = rows[:, 0] + rows[:, 1] * rows[:, 2] + rng.normal(0, 0.5, len(rows))
     truth = logit > np.median(logit)
@@ -52,7 +57,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     for n in (int(size) for size in args.candidates.split(",")):
         query, candidates, _, memory = request(rng, n, facts)
         asked = features.rows(query, candidates, facts, memory)
-        cost = {"features_ms": spent(lambda: features.rows(query, candidates, facts, memory), args.repeats)}  # noqa: B023
+        whole = query, candidates, facts, memory
+        cost = {"features_ms": spent(lambda: features.rows(*whole), args.repeats)}  # noqa: B023
+        cost["features_without_vectors_and_ways_ms"] = spent(lambda: plain.rows(*whole), args.repeats)  # noqa: B023
         for ranker in rankers:
             cost[f"{ranker.name}_ms"] = spent(lambda: ranker.score(query, candidates, asked), args.repeats)  # noqa: B023
         out[f"{n} candidates"] = cost
