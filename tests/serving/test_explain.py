@@ -79,6 +79,8 @@ def test_a_song_in_the_slate_has_its_place_and_its_sources() -> None:
     assert (told["stage"], told["rank"]) == ("slate", 2)
     assert "place 2" in told["answer"]
     assert told["sources"][0] == {"source": "als", "place": 2, "score": -1.0}
+    assert {part["source"] for part in told["by_source"]} == {"als", "cooccurrence"}
+    assert sum(part["adds"] for part in told["by_source"]) == pytest.approx(told["score"])
 
 
 def test_no_source_offered_it_and_how_deep_they_would_have_to_be_asked() -> None:

@@ -68,9 +68,13 @@ class Blend:
 
     def score(self, query: Query, candidates: Candidates, rows: Float32) -> Float32:
         """(n,) float32 in [0, sum of weights], in the order of the candidates."""
+        # a sum over float32 columns, not a matmul: BLAS may sum in another order on another machine
+        return np.asarray(self.shares(query, candidates).sum(axis=1), np.float32)
+
+    def shares(self, query: Query, candidates: Candidates) -> Float32:
+        """What each source gives to each score, (n, sources) float32: the score is their sum."""
         chosen = self.here if query.seeds or query.recent.in_session.any() else self.away
         weights = np.array([chosen.get(source, self.other) for source in candidates.sources], np.float32)
         if len(candidates) == 0 or len(weights) == 0:
-            return np.zeros(len(candidates), np.float32)
-        # a sum over float32 columns, not a matmul: BLAS may sum in another order on another machine
-        return np.asarray((reciprocal_ranks(candidates.evidence, self.k) * weights).sum(axis=1), np.float32)
+            return np.zeros((len(candidates), len(weights)), np.float32)
+        return np.asarray(reciprocal_ranks(candidates.evidence, self.k) * weights, np.float32)

@@ -170,6 +170,11 @@ def _ranking(trace: Trace, place: int) -> dict[str, Any]:
         "of": len(order),
     }
     moved = _moved(trace.ranker, trace.rows[place : place + 1], trace.model.feature_names)
+    shares = getattr(trace.ranker, "shares", None)
+    if shares is not None:  # a ranker that adds up what the sources say
+        parts = shares(trace.query, trace.candidates)[place].tolist()
+        named = zip(trace.candidates.sources, parts, strict=True)
+        out["by_source"] = [{"source": name, "adds": part} for name, part in sorted(named, key=lambda p: -p[1]) if part]
     return {**out, **(moved[0] if moved else {})}
 
 

@@ -90,6 +90,7 @@ class Trace:
     """One request with every step kept, for explanations."""
 
     model: Model
+    query: Query
     asked: Query  # what the sources were asked
     offered: dict[str, Scored]  # by source
     removed: list[tuple[str, NDArray[np.int32]]]  # (rule, items it removed), in order; "topic" is the seeds' own
@@ -164,7 +165,7 @@ class Recommender:
         rows, ranker, reranker = model.rows(query, candidates), model.ranker_for(query), model.reranker or self._stages.reranker
         scores = ranker.score(query, candidates, rows)
         picks, _, explored = reranker.select(query, candidates, scores, self._rng(query.request_id))
-        return Trace(model, asked, offered, removed, candidates, rows, ranker, scores, reranker, picks, explored)
+        return Trace(model, query, asked, offered, removed, candidates, rows, ranker, scores, reranker, picks, explored)
 
     def mirror(self, query: Query, model: Model, shown: NDArray[np.int32]) -> tuple[Float32, NDArray[np.int32]]:
         """What a model that is not shown does with a request: chances of the shown items (k,), and its own slate, best first.
