@@ -80,6 +80,7 @@ class House:
             ),
             Radio(lambda: self.catalogue.facts, self.state, explore=0.0),  # type: ignore[arg-type]
         )
+        settings = {"deadline_ms": 30_000, **settings}  # a busy machine must not decide a test
         self.recommender = Recommender(
             Model(tuple(sources), Blend()), stages, self.catalogue, self.state, key=b"k", count=self.count, **settings  # type: ignore[arg-type]
         )  # fmt: skip
