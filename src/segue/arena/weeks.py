@@ -73,6 +73,7 @@ def plan(name: str) -> Plan:
     made = Plan(
         name=name, hypothesis=hypothesis, new=new, layer="radio" if name == GOOD else "reranking", users=280, looks=4,
         stale_hours=30.0, guardrails=("skip_rate",), before_days=14.0, ramp=ramp,
+        slower=4.0,  # five times as long as a radio that knows nothing is still far below any deadline
     )  # fmt: skip
     return read_plan(msgspec.to_builtins(made))  # as it is read back from the journal: 1 is 1.0 there
 

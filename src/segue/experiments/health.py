@@ -25,7 +25,7 @@ LEAST: Final = 50
 """Answers of the new arm before anything is said."""
 MORE: Final = 0.02
 """So much more trouble, as a share of answers, must be certain before the breaker opens."""
-SLOWER: Final = 0.25
+SLOWER: Final = 0.5
 """So much longer the mean answer of a new arm may take on its way forward, where a plan says nothing else."""
 TIME: Final = "time"
 

@@ -74,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     looks: Annotated[int, Meta(ge=1, le=60)] = 7
     half_width: Annotated[float, Meta(gt=0.0)] = 0.01  # of the lift, for decision = "precision"
     margin: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.02  # relative harm of a guardrail that may still go forward
-    slower: Annotated[float, Meta(ge=0.0)] = 0.25  # how much longer the mean answer may take and still go forward
+    slower: Annotated[float, Meta(ge=0.0)] = 0.5  # how much longer the mean answer may take and still go forward
     window_days: Annotated[float, Meta(gt=0.0, le=28.0)] = 1.0  # how long after first influence a user is counted
     before_days: Annotated[float, Meta(ge=0.0, le=90.0)] = 28.0  # history for CUPED; 0 leaves it out
     stale_hours: Annotated[float, Meta(gt=0.0)] = 6.0
