@@ -183,7 +183,8 @@ def _metric(one: rules.Watch) -> dict[str, Any]:
     """A metric by day, with what was expected and its CUSUM at the end of each day; the last seven days by hour."""
     told = METRICS[one.metric]
     first = max(0, one.hours - SHOWN_DAYS * 24) // 24
-    days = range(first, -(-one.hours // 24))
+    half_over = (one.hours + 12) // 24  # a day of which an hour is over looks like a fall
+    days = range(first, max(half_over, first + (one.hours > 0)))
     rows = [_row(one, 24 * d, min(24 * d + 24, one.hours)) for d in days]
     recent = [_row(one, h, h + 1) for h in range(max(0, one.hours - 168), one.hours)]
     now = one.hours - 1

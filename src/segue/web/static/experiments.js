@@ -21,7 +21,8 @@ function course(rows, series, width, { label, zero, text }) {
   const x = (at) => round(left + (rows.length === 1 ? 0.5 : (at - rows[0].at) / (rows.at(-1).at - rows[0].at)) * (width - left - right));
   const y = (v) => round(top + ((roof - Math.max(floor, Math.min(roof, v))) / (roof - floor || 1)) * (height - top - bottom));
   const points = (key, list = rows) => list.filter((row) => row[key] !== null && row[key] !== undefined).map((row) => `${x(row.at)},${y(row[key])}`);
-  const ticks = [floor, ...(zero && floor < 0 && roof > 0 ? [0] : []), roof];
+  const ends0 = zero && floor < 0 && roof > 0 ? [0] : [];
+  const ticks = [...[floor, roof].filter((v) => !ends0.length || Math.abs(y(v) - y(0)) > 14), ...ends0];
   return s("svg", { role: "img", "aria-label": label, height, viewBox: `0 0 ${width} ${height}` },
     ticks.map((v) => [
       s("line", { class: v === 0 ? "nothing" : "grid", x1: left, x2: width - right, y1: y(v), y2: y(v) }),

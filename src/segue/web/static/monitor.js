@@ -70,12 +70,14 @@ function drift(rows) {
       rows.length > first && h("details", {}, h("summary", {}, `${rows.length - first} more, all within their bands`), cells(rows.slice(first)))));
 }
 
+const part = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(0)} %`);
+
 function model(told) {
   if (!told) return h("section", { class: "card" }, h("h2", {}, "The model"), h("p", { class: "note" }, "Nothing was trained yet."));
   const facts = [["Version", told.version], ["Learned up to", `${when(told.trained_to)}, ${told.age_days.toFixed(1)} days ago`],
     [`${told.metric}, held out by the night`, figure(told.night)], [`${told.metric}, days since`, figure(told.since)],
-    ["Calibration slope (1 is right)", figure(told.calibration_slope)], ["Catalogue shown", percent(told.coverage)],
-    ["By the model before", percent(told.coverage_before)], ["Same top 20 as the model before", percent(told.overlap, 0)]];
+    ["Calibration slope (1 is right)", figure(told.calibration_slope)], ["Catalogue shown", part(told.coverage)],
+    ["By the model before", part(told.coverage_before)], ["Same top 20 as the model before", part(told.overlap)]];
   return h("section", { class: "card alarm" }, h("h2", {}, "The model"),
     h("dl", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
