@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[200_000], help="sizes of the catalogue")
     parser.add_argument("--kind", choices=("sound", "factors"), default="sound", help="unit vectors, or inner products")
     parser.add_argument("--clips", type=Path, help="a folder of audio: sound vectors are drawn from what its songs span")
-    parser.add_argument("--dimension", type=int, default=32, help="of the vectors; with --clips the size of the encoder")
+    parser.add_argument("--dimension", type=int, default=64, help="of the vectors; with --clips the size of the encoder")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--skew", type=float, default=0.3, help="of the log of the norms of factors; learned ones had 0.3")

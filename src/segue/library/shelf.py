@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from segue.core.errors import BadInput, BadSound
 from segue.core.ports import ArtifactStore, Catalogue, Recordings, Vectors
@@ -161,7 +162,9 @@ class Shelf:
         songs = len(self.recordings)
         tell("learning how songs sound", 0, 1)
         encoder = self.make()
-        encoder.fit(_Learnt(self, encoder.needs == "spectrogram", max(1, -(-songs // LEARNT))), np.random.default_rng(0))
+        learnt = _Learnt(self, encoder.needs == "spectrogram", max(1, -(-songs // LEARNT)))
+        with threadpool_limits(limits=1, user_api="blas"):  # on busy cores threads of BLAS mostly wait
+            encoder.fit(learnt, np.random.default_rng(0))
         manifest = {"encoder": encoder.manifest(), "setting": self.setting, "songs": songs}
         artifact = self.artifacts.put(ENCODER, encoder.arrays(), manifest)
         self.artifacts.set_aliases(ENCODER, {NEXT: artifact})
