@@ -76,6 +76,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
         try:
             gc.collect()
             gc.freeze()  # what is loaded by now stays: no collection need look at it again
+            gc.set_threshold(20_000, 20, 50)  # a request makes some thousand objects, none of them in circles
             sys.setswitchinterval(0.0005)  # the writer and the sources must not wait 5 ms for their turn
             with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(application, listener))  # Ctrl-C is how a server is told to stop

@@ -153,7 +153,7 @@ class Features:
                 (artist, released, length),
                 (np.array(recent.signal[:LATEST]), np.array(recent.in_session[:LATEST])),
             )
-        return out if self._kept is None else np.ascontiguousarray(out[:, self._kept])
+        return out if self._kept is None else np.take(out, self._kept, axis=1)
 
     def _evidence(self, candidates: Candidates) -> tuple[Float32, NDArray[np.bool_]]:
         """What each source thinks, (n, 3 m), and whether it spoke, (n, m), in the order of self.sources."""

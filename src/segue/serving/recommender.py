@@ -339,9 +339,8 @@ class Recommender:
     def _remember(self, user: int, items: NDArray[np.int32], scores: Float32) -> None:
         if user == MISSING:
             return
-        best = np.argsort(-scores, kind="stable")[:200]
         with self._last_lock:
-            self._last[user] = (items[best], scores[best])
+            self._last[user] = (items, scores)
             self._last.move_to_end(user)
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
