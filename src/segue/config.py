@@ -50,7 +50,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Radio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[radio]: how a slate is made."""
 
-    per_source: Count = 120
+    per_source: Count = 80
     discovery: Share = 0.7  # share of never-heard songs before a listener has shown a taste for them
     artist_gap: Size = 2  # other artists between two songs of one artist
     max_per_artist: Count = 2  # songs of one artist in a slate of ten, in proportion for longer ones

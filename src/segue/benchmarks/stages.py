@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--songs", type=int, default=3000)
     parser.add_argument("--listeners", type=int, default=2000)
     parser.add_argument("--days", type=int, default=60)
-    parser.add_argument("--limit", type=int, default=120, help="songs that each source is asked for")
+    parser.add_argument("--limit", type=int, default=80, help="songs that each source is asked for")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-ablation", action="store_true", help="the models only")

@@ -121,7 +121,7 @@ class Recommender:
         key: bytes,
         count: Count = lambda event, label: None,
         timed: Timed = lambda source, seconds: None,
-        per_source: int = 120,
+        per_source: int = 80,
         deadline_ms: float = 80.0,
     ) -> None:
         self.model = model

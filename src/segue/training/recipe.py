@@ -80,7 +80,7 @@ class Settings:
     lesson_users: int = 2000  # other users, whose held-out days a ranker learns from
     least_users: int = 50  # a test on fewer is called weak
     least_examples: int = 100  # of a kind, for a ranker to learn from
-    per_source: int = 120  # items that each source is asked for, as by day
+    per_source: int = 80  # items that each source is asked for, as by day
     k: int = 20  # the places that decide
     fewer: tuple[int, ...] = (5, 10)  # lists are judged at these as well
     seed: int = 0
