@@ -74,3 +74,6 @@ class DictState:
         items = self.regional_items.get(region, self.popular_items) if region != MISSING else self.popular_items
         items = items[:limit]
         return Scored(np.array(items, np.int32), np.linspace(1, 0.5, len(items)).astype(np.float32))
+
+    def popular_as_of(self, region: int, hour_of_week: int) -> int:
+        return self.applied

@@ -134,8 +134,10 @@ def test_a_kept_answer_of_popularity_is_never_later_than_it_says(state: ArraySta
     monkeypatch.setattr(arrays, "LATE", 0.6)
     state.fold(plays(120, item=2, first=101))  # of 221 plays: less than 0.6 of them have come since
     assert best() == 1
+    assert (state.popular_as_of(MISSING, 0), state.applied) == (101, 221)
     state.fold(plays(60, item=2, first=221))
     assert best() == 2
+    assert state.popular_as_of(MISSING, 0) == state.applied
     state.start_over()
     assert len(state.popular(MISSING, MISSING, 0, 5)) == 0
 

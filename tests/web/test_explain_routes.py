@@ -9,8 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from segue import wiring
 from segue.benchmarks._server import Server
 from segue.cli import main
+from segue.core.types import Exposure
+from segue.events.schema import decode_events
+from segue.serving.query import RecommendIn
+from segue.storage.online_state import arrays
 
 
 def listener(client: httpx.Client) -> str:
@@ -134,3 +139,30 @@ def test_a_slate_is_made_again_to_the_bit_whatever_came_after(home: Path, capsys
     changed = json.loads(capsys.readouterr().out)["replay"]
     assert changed["replayed"] is False
     assert "items" in changed["differs"], "other settings make another slate, and that is told"
+
+
+def test_a_slate_made_with_a_kept_answer_of_popularity_is_made_again_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "LATE", 0.5)
+    with wiring.open_home(home, writer=True) as opened:
+        service = wiring.service(opened, frozenset())
+
+        def shown(user: str) -> Exposure:
+            query, _ = service.maker.make(RecommendIn(user=user), service.now(), service.request_id())
+            exposure = service.recommender.recommend(query)
+            service.writer.submit_exposure(exposure).result()
+            return exposure
+
+        before = shown("a newcomer")
+        best = [opened.catalogue.items.name(int(item)) for item in before.slate.items]
+        at = time.time()
+        played = {"action": "completed", "item": best[-1], "played_s": 200, "duration_s": 200, "at": at}
+        heard = [{"event_id": f"k{n}", "user": f"fan {n}", **played} for n in range(300)]
+        events, _, rejected = decode_events(json.dumps({"events": heard}).encode(), service.now())
+        assert not rejected
+        service.writer.submit(events).result()
+        after = shown("another newcomer")
+        assert after.popular_at == before.applied < after.applied
+        stored = opened.log.exposure(after.slate.request_id)
+        assert stored is not None
+        assert wiring.replay(opened, stored)["replayed"] is True
+        service.recommender.close()

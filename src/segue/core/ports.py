@@ -112,6 +112,10 @@ class OnlineState(Protocol):
         """The live answer of M3 at this place and time; MISSING region or band falls back to the parent."""
         ...
 
+    def popular_as_of(self, region: int, hour_of_week: int) -> int:
+        """seq of the last event that popular() knows of here and now: `applied`, or less where an answer is kept a while."""
+        ...
+
     def popularity(self, items: Int32, region: int, hour_of_week: int) -> NDArray[np.float32]:
         """Per item (expected share heard, log decayed plays), (n, 2): features for the ranker, shrunk to the parent."""
         ...

@@ -249,6 +249,8 @@ class Exposure:
     """seq of the last event that the state had folded in when it was asked."""
     instead: Mapping[str, Int32] = field(default_factory=dict)
     """By experiment, what the new arm would have shown, best first: computed beside the answer, never shown; of some slates."""
+    popular_at: int = 0
+    """seq of the last event in the answer about what is popular at its place, which may be kept for a while; 0 = not told."""
 
 
 SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535

@@ -83,6 +83,7 @@ class Asked:
     round: Round
     began: float  # time.perf_counter()
     applied: int = 0  # seq of the last event that the state knew
+    popular_at: int = 0  # the same of what it says is popular at the place
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class Recommender:
         model, began = model or self.model, time.perf_counter()
         applied = self._state.applied
         round_ = self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s)
-        return Asked(query, model, round_, began, applied)
+        popular_at = self._state.popular_as_of(query.context.region, query.context.hour_of_week)
+        return Asked(query, model, round_, began, applied, popular_at)
 
     def finish(self, asked: Asked) -> Exposure:
         """The slate from what the sources have said by now, on the highest rung that holds."""
@@ -226,7 +228,7 @@ class Recommender:
         self._count("rung", exposure.slate.rung if len(exposure.slate.items) else "empty")
         if time.perf_counter() - asked.began > self._deadline_s:
             self._count("late", exposure.slate.rung)
-        return replace(exposure, asked=query, applied=asked.applied)
+        return replace(exposure, asked=query, applied=asked.applied, popular_at=asked.popular_at)
 
     def _personal(self, asked: Asked) -> Exposure | None:
         query, model = asked.query, asked.model

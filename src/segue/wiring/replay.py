@@ -43,7 +43,10 @@ def replay(home: Home, exposure: Exposure, most: int = REPLAY_UP_TO) -> dict[str
             setattr(then, name, getattr(home, name))
         state = home.fresh_state(Path(folder) / "state")
         try:
-            events = fold_until(home.log, state, exposure.applied)
+            context = exposure.asked.context
+            events = fold_until(home.log, state, exposure.popular_at)
+            state.popular(context.region, context.age_band, context.hour_of_week, 1)  # kept from then on, as it was then
+            events += fold_until(home.log, state, exposure.applied)
             setattr(then, "state", state)  # noqa: B010 - takes the place of the cached property
             try:
                 model = _model_then(then, exposure)
@@ -60,8 +63,8 @@ def replay(home: Home, exposure: Exposure, most: int = REPLAY_UP_TO) -> dict[str
 
 
 def fold_until(log: EventLog, state: OnlineState, last: int) -> int:
-    """Fold the events of a log up to and with seq `last`; how many they were."""
-    after = folded = 0
+    """Fold the events of a log that the state does not know up to and with seq `last`; how many they were."""
+    after, folded = state.applied, 0
     while after < last:
         events = log.read(after, _CHUNK)
         events = events[events["seq"] <= last]

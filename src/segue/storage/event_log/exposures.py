@@ -26,7 +26,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
     tags: bytes
     exclude: bytes
     discovery: float | None
-    numbers: tuple[int, int, int, int, int]  # Exposure.applied, limit, device, age band, hour of the week
+    numbers: list[int]  # Exposure.applied, limit, device, age band, hour of the week, Exposure.popular_at
 
     @staticmethod
     def of(exposure: Exposure) -> Asked | None:
@@ -38,7 +38,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
         items, artists, tags, exclude = (
             one.astype("<i4").tobytes() for one in (seeds.items, seeds.artists, seeds.tags, query.exclude)
         )
-        numbers = (exposure.applied, query.limit, context.device, context.age_band, context.hour_of_week)
+        numbers = [exposure.applied, query.limit, context.device, context.age_band, context.hour_of_week, exposure.popular_at]
         return Asked(items, artists, tags, exclude, query.discovery, numbers)
 
     def into(self, exposure: Exposure) -> Exposure:
@@ -46,7 +46,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
         items, artists, tags, exclude = (
             np.frombuffer(x, np.int32) for x in (self.items, self.artists, self.tags, self.exclude)
         )
-        applied, limit, device, age_band, hour = self.numbers
+        applied, limit, device, age_band, hour, *popular_at = self.numbers
         query = Query(
             request_id=exposure.slate.request_id,
             user=exposure.user,
@@ -59,7 +59,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
             discovery=self.discovery,
             context=Context(exposure.region, device, age_band, hour),
         )
-        return replace(exposure, asked=query, applied=applied)
+        return replace(exposure, asked=query, applied=applied, popular_at=popular_at[0] if popular_at else 0)
 
 
 class _Kind(msgspec.Struct, array_like=True, frozen=True):

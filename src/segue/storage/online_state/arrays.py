@@ -236,16 +236,24 @@ class ArrayState:
         An answer is kept while fewer events were folded since than LATE of all decayed plays: exact on a small service, and
         at ten million plays a place and part of the week is worked out anew with each thousandth event.
         """
+        _, found = self._popular_now(region, hour_of_week)
+        return Scored(found.items[: max(limit, 0)], found.scores[: max(limit, 0)])
+
+    def popular_as_of(self, region: int, hour_of_week: int) -> int:
+        """seq of the last event that the answer of popular() for this place and hour knows of: at most `applied`."""
+        return self._popular_now(region, hour_of_week)[0]
+
+    def _popular_now(self, region: int, hour_of_week: int) -> tuple[int, Scored]:
         view, ask, applied = self._store.view(), self._ask(region, hour_of_week), int(self._store.header["applied"])
         place = (ask.row, ask.part, ask.demand_prior, ask.share_prior)
         when, found = self._popular.get(place, (UNSET, Scored.none()))
         if when == UNSET or not 0 <= applied - when <= LATE * view.cells.totals[0, 0] * ask.scale:
-            found = answer(view.cells, ask)
+            when, found = applied, answer(view.cells, ask)
             if len(self._popular) >= PLACES:
                 self._popular.clear()
             if not self._store.header["folding"]:
-                self._popular[place] = (applied, found)
-        return Scored(found.items[: max(limit, 0)], found.scores[: max(limit, 0)])
+                self._popular[place] = (when, found)
+        return when, found
 
     def popularity(self, items: Int32, region: int, hour_of_week: int) -> Float32:
         """Per item (expected share heard, log decayed plays), (n, 2): features for the ranker, shrunk to the parent.
