@@ -85,8 +85,8 @@ function model(told) {
 function draw(told) {
   const open = told.alarms.filter((a) => a.closed === null);
   const grave = open.filter((a) => a.level === "alarm").length;
-  $("lead").replaceChildren(h("strong", {}, open.length ? `${grave} open ${grave === 1 ? "alarm" : "alarms"}, ${open.length - grave} ${open.length - grave === 1 ? "warning" : "warnings"}.` : "Nothing is off."),
-    ` The newest event is of ${told.newest ? when(told.newest) : "never"}.`, told.behind ? ` ${told.behind.toLocaleString()} events are still to be read.` : "",
+  $("lead").replaceChildren(h("strong", {}, open.length ? `${grave} open ${grave === 1 ? "alarm" : "alarms"}, ${open.length - grave} ${open.length - grave === 1 ? "warning" : "warnings"}.` : told.behind ? "Still reading the log." : "Nothing is off."),
+    told.newest ? ` The newest event is of ${when(told.newest)}.` : told.behind ? "" : " There are no events yet.", told.behind ? ` ${told.behind.toLocaleString()} events are still to be read.` : "",
     told.verdict ? ` ${sentence(told.verdict)}.` : "");
   $("alarms").replaceChildren(...open.map(alarmCard));
   const button = ([key, text]) => h("button", { class: "chip", type: "button", "aria-pressed": String(state.by === key), onclick: () => { state.by = key; draw(told); } }, text);
