@@ -152,6 +152,8 @@ def test_looks_decide_at_their_boundaries_and_holm_guards_several_primaries() ->
         decided(exact, [Look(0, 2000, {"listened_share": 5.0}, 0.03), Look(1, 4000, {"listened_share": 2.0}, 0.019)])
         == "better"
     )
+    lucky = Look(0, 150, {"listened_share": 5.0}, 0.001)
+    assert decided(exact, [lucky]) == "", "an interval that is narrow by luck stops nothing before 200 have come"
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,28 @@ def test_the_song_that_runs_out_is_finished(desktop: Player) -> None:
     desktop.until(lambda: "completed" in desktop.actions())
 
 
+def test_a_jump_to_the_end_before_the_length_is_known_goes_to_the_end(desktop: Player) -> None:
+    held: list[Any] = []
+    desktop.page.route("**/v1/items/*", lambda route: held.append(route))
+    page = desktop.begin()
+    page.keyboard.press("Space")
+    playing = page.locator('[data-do="toggle"] .label', has_text="Play")
+    playing.wait_for()
+    desktop.until(lambda: desktop.actions() == ["started"])
+    item = desktop.stub.events[0]["item"]
+    desktop.until(lambda: any(route.request.url.endswith(item) for route in held))
+    page.evaluate(
+        "document.querySelector('#seek').value = 1000; document.querySelector('#seek').dispatchEvent(new Event('input'))"
+    )
+    for route in held:
+        route.fulfill(json={"id": item, "duration_s": 900.0})
+    page.unroute_all()
+    page.get_by_text("15:00").first.wait_for()
+    page.keyboard.press("Space")
+    desktop.until(lambda: "completed" in desktop.actions())
+    assert desktop.stub.events[1]["played_s"] == 900.0
+
+
 def test_a_radio_that_nobody_touches_pauses_instead_of_inventing_plays(desktop: Player) -> None:
     page = desktop.begin()
     run_out = "const s = document.querySelector('#seek'); s.value = 1000; s.dispatchEvent(new Event('input'))"

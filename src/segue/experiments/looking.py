@@ -17,7 +17,7 @@ from segue.experiments.mismatch import p_value
 from segue.experiments.plan import DAY_MS, Plan, Step
 from segue.experiments.ramp import Watched
 from segue.experiments.sequences import half_widths, tuned_rho
-from segue.experiments.spending import boundaries
+from segue.experiments.spending import boundaries, precise_enough
 
 Decided = Literal["", "better", "worse", "no difference"]
 
@@ -125,7 +125,8 @@ def decided(plan: Plan, looks: Sequence[Look]) -> Decided:
     """What the planned looks say, Holm over the primaries: one crosses at alpha / m, the next at alpha / (m - 1), ...
 
     Group sequential: each look against its boundary, with the information it really had (Maurer & Bretz 2013 for several
-    primaries). Precision: once the interval of the lift is as narrow as planned, the plain test at that look.
+    primaries). Precision: once the interval of the lift is as narrow as planned (spending.precise_enough), the plain test at
+    that look.
     Better: some primary is, none is worse. No difference: the planned users have come and nothing crossed.
     """
     if not looks:
@@ -152,20 +153,24 @@ def _sequential(plan: Plan, looks: Sequence[Look]) -> list[int] | None:
     if len(looks) >= plan.looks:
         fractions[-1] = 1.0  # the last planned look spends what is left
     z = np.array([[look.z[metric] for metric in plan.primary] for look in used])
-    return _holm(z, [boundaries(fractions, plan.alpha / (len(plan.primary) - k)) for k in range(len(plan.primary))])
+    return holm(z, [boundaries(fractions, plan.alpha / (len(plan.primary) - k)) for k in range(len(plan.primary))])
 
 
 def _precise(plan: Plan, looks: Sequence[Look]) -> list[int] | None:
-    narrow = [look for look in looks if look.lift_half_width <= plan.half_width]
+    z = float(ndtri(1 - plan.alpha / 2))
+    narrow = [look for look in looks if precise_enough(look.lift_half_width / z, look.users, plan.half_width, plan.alpha)]
     if not narrow:
         return None
-    z = np.array([[narrow[0].z[metric] for metric in plan.primary]])
+    first = np.array([[narrow[0].z[metric] for metric in plan.primary]])
     m = len(plan.primary)
-    return _holm(z, [np.array([float(ndtri(1 - plan.alpha / (m - k) / 2))]) for k in range(m)])
+    return holm(first, [np.array([float(ndtri(1 - plan.alpha / (m - k) / 2))]) for k in range(m)])
 
 
-def _holm(z: np.ndarray, bounds: Sequence[np.ndarray]) -> list[int]:
-    """The sign of each primary that crosses, 0 for the others: after each rejection the rest is tested at the next level."""
+def holm(z: np.ndarray, bounds: Sequence[np.ndarray]) -> list[int]:
+    """Holm (1979) over z (looks, primaries): the sign of each primary that crosses, 0 for the others.
+
+    After each rejection the rest is tested at the next level.
+    """
     signs = [0] * z.shape[1]
     for bound in bounds:
         crossed = (np.abs(z) > bound[:, None]) & np.array([s == 0 for s in signs])

@@ -1,19 +1,14 @@
-"""How many users and days an experiment needs, worked out before it starts; and Holm's procedure for several metrics."""
+"""How many users and days an experiment needs, worked out before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from segue.experiments.sequences import half_widths, tuned_rho
 from segue.experiments.spending import boundaries, needed_drift
-
-Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -50,13 +45,6 @@ def group_sequential_inflation(looks: int, alpha: float, power: float) -> float:
     return float((drift / (ndtri(1 - alpha / 2) + ndtri(power))) ** 2)
 
 
-def always_valid_inflation(alpha: float, power: float) -> float:
-    """Users until a confidence sequence tuned to that many excludes zero with this power, over those of a single look."""
-    users = 1e6  # tuned at its own size, the answer does not depend on it
-    width = float(half_widths(users, alpha, rho=tuned_rho(users, alpha)))
-    return float(((width + ndtri(power)) / (ndtri(1 - alpha / 2) + ndtri(power))) ** 2)
-
-
 class Traffic(NamedTuple):
     """Who can be in an experiment."""
 
@@ -78,23 +66,3 @@ def need(
     users_new = fixed_users(sd, mean * lift, alpha, power, ratio) * inflation
     days = users_new / (traffic.daily_users * new) + traffic.window_days if traffic.daily_users > 0 else float("nan")
     return Need(int(np.ceil(users_new / ratio)), int(np.ceil(users_new)), days, inflation)
-
-
-def holm(p_values: Sequence[float], alpha: float) -> Bool:
-    """Which hypotheses are rejected at family-wise level alpha (Holm 1979); ties in order."""
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p, kind="stable")
-    allowed = p[order] <= alpha / (len(p) - np.arange(len(p)))
-    rejected = np.zeros(len(p), np.bool_)
-    rejected[order] = np.logical_and.accumulate(allowed)
-    return rejected
-
-
-def holm_adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """Holm's adjusted p values, in the order given."""
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1.0)
-    out = np.empty(len(p))
-    out[order] = adjusted
-    return out

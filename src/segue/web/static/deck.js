@@ -30,6 +30,8 @@ export class Deck extends EventTarget {
     this.path = null;
     this.current = false; // the element holds the sound of `path`, not that of the song before
     this.told = this.length = UNKNOWN_S;
+    this.guessed = true; // nobody has told the length
+    this.sought = null; // the share of a guessed length that the listener jumped to
     this.playing = false;
     this.at = 0;
     this.since = 0;
@@ -71,6 +73,8 @@ export class Deck extends EventTarget {
 
   load(length, position = 0, sound = null) {
     this.told = this.length = length || UNKNOWN_S;
+    this.guessed = !length;
+    this.sought = null;
     this.path = sound;
     this.sounding = Boolean(sound);
     this.current = false;
@@ -80,6 +84,13 @@ export class Deck extends EventTarget {
     if (sound) this.#open(sound);
     else if (this.audio.hasAttribute("src")) this.audio.removeAttribute("src");
     this.#say("tick");
+  }
+
+  /** The song that plays, now that its length and its sound are known: it goes on, and a jump to its end still is one to its end. */
+  learn(length, sound) {
+    const share = this.sought;
+    this.load(length, this.position, sound);
+    if (share !== null) this.seek(share * this.length);
   }
 
   async #open(path) {
@@ -118,6 +129,7 @@ export class Deck extends EventTarget {
   seek(seconds) {
     this.at = Math.max(0, Math.min(seconds, this.length));
     this.since = performance.now();
+    if (this.guessed) this.sought = this.at / this.length;
     if (this.#heard) this.audio.currentTime = this.at;
     this.#say("tick");
   }

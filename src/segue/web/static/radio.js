@@ -246,7 +246,7 @@ export class Radio extends EventTarget {
     this.#say("now");
     const facts = await this.about(song.id);
     if (this.now !== song || !facts || facts === known) return;
-    this.deck.load(facts.duration_s, this.deck.position, this.#sound(facts));
+    this.deck.learn(facts.duration_s, this.#sound(facts));
     this.#say("now");
   }
 
