@@ -111,6 +111,12 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: Count = 5  # models kept on disk; the ones that aliases point at are always kept
 
 
+class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[features]: what rankers look at."""
+
+    groups: tuple[Literal["tags", "habits", "clock", "audience", "wishes", "shelf"], ...] = ()  # beside the usual columns
+
+
 class Botify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[botify]: the routes of the public course simulator, POST /next/{user} and POST /last/{user}."""
 
@@ -136,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     radio: Radio = Radio()
     state: State = State()
     training: Training = Training()
+    features: Features = Features()
     sound: Sound = Sound()
     botify: Botify = Botify()
     monitoring: Monitoring = Monitoring()

@@ -35,7 +35,8 @@ def world(seed: int = 0) -> Items:
 def around(seed: int = 1, d: int = 5) -> Around:
     rng = np.random.default_rng(seed)
     users, items = rng.normal(size=(4, d)).astype(np.float32), rng.normal(size=(N - 5, d)).astype(np.float32)
-    return Around(users, items, rng.normal(size=(N - 3, 8)).astype(np.float32), rng.normal(size=(N, 3)).astype(np.float32))
+    tables = rng.normal(size=(N - 3, 8)).astype(np.float32), rng.normal(size=(N, 3)).astype(np.float32)
+    return Around(users, items, *tables, np.array([0, -1, 2, 1], np.int32))
 
 
 def plays(n: int, seed: int = 2) -> Recent:
@@ -126,8 +127,10 @@ def test_audience() -> None:
     assert column(query, "region_match")[:N] == pytest.approx(near.by_region[:, 2])
     assert column(query, "age_band").tolist() == [4.0] * (N + 4)
     assert column(query, "device").tolist() == [2.0] * (N + 4)
-    unknown = Query(1, 0, NOW, context=Context(region=3))
-    assert not column(unknown, "region_match").any(), "a region that came after the table"
+    assert column(Query(1, 0, NOW, context=Context(region=3)), "region_match")[:N] == pytest.approx(near.by_region[:, 1])
+    for region in (1, 4):
+        unknown = Query(1, 0, NOW, context=Context(region=region))
+        assert not column(unknown, "region_match").any(), "a region without a column, and one that came after the table"
     assert not column(unknown, "age_match").any()
 
 

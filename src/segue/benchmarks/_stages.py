@@ -18,14 +18,30 @@ from segue.core.errors import BadInput
 from segue.core.evidence import best, union
 from segue.core.records import AGE_BAND_STARTS
 from segue.core.stages import Ranker
-from segue.core.types import MISSING, NO_DAY, Arrays, Bool, Candidates, Float32, History, Int8, Int32, Int64, Items, Scored
+from segue.core.types import (
+    MISSING,
+    NO_DAY,
+    Arrays,
+    Bool,
+    Candidates,
+    Float32,
+    History,
+    Int8,
+    Int32,
+    Int64,
+    Items,
+    Scored,
+    Users,
+)
 from segue.evaluation.ranking import at_cutoffs
 from segue.features.compute import Features
-from segue.features.wide import Around, lift_of
+from segue.features.wide import Around
 from segue.simulator.town import UNTIL_MS, Town
 from segue.training.dataset import Held, build_history, park, split_by_time
 from segue.training.learning import WEAK, Past, Popular
 from segue.training.measure import Answers, ask, heads
+from segue.training.people import People
+from segue.training.registry import around_of
 from segue.training.replay import Tasks, days_ahead, eligible
 from segue.training.trial import stand_in
 
@@ -54,29 +70,17 @@ class Listening:
     before: History
     tasks: Tasks
     repeats: bool  # whether what was heard before may be the answer
-    band: Int8  # (users,) age band, MISSING not known
-    region: Int32  # (users,)
+    people: People
 
     @staticmethod
-    def of(history: History, before: History, tasks: Tasks, repeats: bool, people: tuple[Int8, Int32]) -> Listening:
+    def of(history: History, before: History, tasks: Tasks, repeats: bool, users: Users) -> Listening:
         """With the queries told where and of what age the listeners are."""
-        band, region = people
-        queries = [
-            replace(q, context=replace(q.context, age_band=int(band[q.user]), region=int(region[q.user])))
-            for q in tasks.queries
-        ]
-        return Listening(history, before, replace(tasks, queries=queries), repeats, band, region)
+        people = People(users)
+        return Listening(history, before, people.asking(tasks), repeats, people)
 
-    def around(self, factors: Arrays | None) -> Around:
-        """What features may look at, from what lies before the cut; factors: what `als` learned."""
-        blank, before = np.zeros((0, 0), np.float32), self.before
-        users, items = (np.asarray(factors[name], np.float32) if factors else blank for name in ("users", "items"))
-        liked = before.signal > 0
-        tables = [
-            lift_of(before.user[liked], before.item[liked], group, (before.n_items, int(group.max()) + 1))
-            for group in (self.band, self.region)
-        ]
-        return Around(users, items, *tables)
+    def around(self, factors: Arrays) -> Around:
+        """What features may look at, from what lies before the cut, as the night makes it; factors: what `als` learned."""
+        return around_of(factors, self.people.audience(self.before))
 
 
 def town(songs: int, listeners: int, days: int, seed: int) -> Listening:
@@ -92,12 +96,11 @@ def town(songs: int, listeners: int, days: int, seed: int) -> Listening:
             home.log.append(events)
         facts = _copied(home.catalogue.facts)
         sizes = {"n_users": len(home.catalogue.users), "n_items": len(facts)}
-        told = np.array([home.catalogue.user_context(user) for user in range(sizes["n_users"])])
+        told = home.catalogue.user_facts
         history = build_history(home.log, facts, now=UNTIL_MS, window_ms=days * DAY_MS, **sizes)
     cut = UNTIL_MS - 2 * DAY_MS
     before, held = split_by_time(history, cut)
-    people = told[:, 1].astype(np.int8), told[:, 0].astype(np.int32)
-    return Listening.of(history, before, days_ahead(history, held, eligible(held, history), cut, 10), True, people)
+    return Listening.of(history, before, days_ahead(history, held, eligible(held, history), cut, 10), True, told)
 
 
 def _copied(facts: Items) -> Items:
@@ -140,7 +143,7 @@ def movielens(folder: Path) -> Listening:
         session=np.cumsum(np.concatenate(([0], np.diff(history.session[kept]) != 0))).astype(np.int32),
     )
     rows = Held(held, history.user[held], history.item[held], history.at[held], history.signal[held])
-    people = _ages(folder / "user.parquet", users), np.full(len(users), MISSING, np.int32)
+    people = Users(np.full(len(users), MISSING, np.int16), _ages(folder / "user.parquet", users))
     tasks = days_ahead(history, rows, eligible(rows, history), history.now, 10)
     return Listening.of(history, before, tasks, False, people)
 
@@ -183,7 +186,7 @@ def asked(data: Listening, limit: int, seed: int, said: Callable[[str], None]) -
     `popular`, which answers from the present, is stood in for.
     """
     answers: dict[str, Answers] = {}
-    factors: Arrays | None = None
+    factors: Arrays = {}
     for name in SOURCES:
         said(name)
         if name == "popular":

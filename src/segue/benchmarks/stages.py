@@ -14,7 +14,7 @@ from segue.benchmarks._blend import say
 from segue.benchmarks._stages import Float64, Table, asked, movielens, town
 from segue.evaluation.intervals import bootstrap, paired
 from segue.features import wide
-from segue.features.compute import CONTEXT, proven
+from segue.features.compute import CONTEXT, EXTRA, proven
 from segue.ranking.blend import Blend
 from segue.ranking.boosting import Boosting
 from segue.ranking.logistic import Logistic
@@ -38,12 +38,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "vectors and ways": (*wide.GROUPS["vectors"], *wide.GROUPS["ways"]),
 }
 """Features that the night makes, by what they are of; what is in none of these is what the sources said."""
-MORE: dict[str, tuple[str, ...]] = {
-    "tags": ("tags_finished", "tags_skipped", "tags_here", "tags_of_last"),
-    "era, length, artist, own rate": ("era", "length_rate", "artist_rate", "own_rate"),
-    **wide.GROUPS,
-}
-"""Features that a model may name, by group: each is tried beside those that the night makes."""
 LEARNERS: dict[str, Callable[[], Any]] = {"logistic": Logistic, "boosting": Boosting}
 
 
@@ -115,7 +109,7 @@ def ablation(table: Table, make: Callable[[], Any], whole: Float64, k: int) -> l
 def additions(table: Table, make: Callable[[], Any], whole: Float64, k: int) -> list[dict[str, object]]:
     """A ranker with each group that the night leaves out, beside what it makes, and with all of them, taught anew."""
     usual, out = proven(table.names), []
-    tried = {group: [name for name in columns if name not in usual] for group, columns in MORE.items()}
+    tried = {group: [name for name in columns if name not in usual] for group, columns in EXTRA.items()}
     tried["all of these"] = [name for columns in tried.values() for name in columns]
     for group, columns in tried.items():
         if columns:

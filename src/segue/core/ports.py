@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.records import ItemRecord, SongFile, UserRecord
-from segue.core.types import Arrays, Events, Exposure, Float32, Int32, Int64, Items, Recent, Scored
+from segue.core.types import Arrays, Events, Exposure, Float32, Int32, Int64, Items, Recent, Scored, Users
 
 ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
 
@@ -200,6 +200,11 @@ class Catalogue(Protocol):
     @property
     def facts(self) -> Items:
         """The item columns as of now, len(items) rows; a new object after each change, so a request takes it once."""
+        ...
+
+    @property
+    def user_facts(self) -> Users:
+        """The coarse facts of all listeners as of now, len(users) rows: a copy, for the night."""
         ...
 
     def put_items(self, records: Sequence[ItemRecord]) -> Int32:

@@ -90,6 +90,22 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Users:
+    """Coarse facts about listeners as columns, indexed by dense user id: n rows, MISSING where unknown; read-only."""
+
+    region: Int16  # (n,) dense region id
+    age_band: Int8  # (n,) index into core.records.AGE_BANDS
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    @staticmethod
+    def unknown(n: int) -> Users:
+        """n listeners of whom nothing is known."""
+        return Users(np.full(n, MISSING, np.int16), np.full(n, MISSING, np.int8))
+
+
+@dataclass(frozen=True)
 class Recent:
     """What a listener did last, newest first, one row a play or vote: (n,) columns."""
 
@@ -261,7 +277,7 @@ SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535
 class History:
     """What the night learns from: plays, votes and playlist places as columns, sorted by (user, at, position, seq).
 
-    Bounded: 19 bytes a row. A row is an event with a taste or a place: COMPLETED, SKIPPED, LIKED, DISLIKED, SAVED, RATED,
+    Bounded: 20 bytes a row. A row is an event with a taste or a place: COMPLETED, SKIPPED, LIKED, DISLIKED, SAVED, RATED,
     HIDDEN. Sessions are contiguous within a user: the caller's session id where given, else a gap of 30 minutes.
     """
 
@@ -275,6 +291,7 @@ class History:
     session: Int32  # (m,) dense session number, ascending, 0-based
     facts: Items  # n_items rows
     share: NDArray[np.uint16] | None = None  # (m,) heard share in steps of 1 / SHARE_STEPS, SHARE_UNKNOWN; None = not kept
+    device: Int8 | None = None  # (m,) dense device id, MISSING not told; None = not kept
 
     def __len__(self) -> int:
         return len(self.user)

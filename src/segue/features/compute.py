@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -43,9 +44,20 @@ PROVEN: frozenset[str] = frozenset({*GROUPS["vectors"], *GROUPS["ways"]})
 """Columns of TASTE and WIDE that `segue benchmark stages` has shown to carry something of their own."""
 
 
-def proven(sources: Sequence[str]) -> tuple[str, ...]:
-    """The columns that the night learns from: without those that carried nothing of their own, which no request then makes."""
-    optional = {*TASTE, *WIDE} - PROVEN
+EXTRA: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "tags": ("tags_finished", "tags_skipped", "tags_here", "tags_of_last"),
+        "habits": ("era", "length_rate", "artist_rate", "own_rate"),
+        **{group: names for group, names in GROUPS.items() if not set(names) <= PROVEN},
+    }
+)
+"""Groups of columns that [features] groups may name, to be learned from beside the others."""
+
+
+def proven(sources: Sequence[str], groups: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns that the night learns from: of TASTE and WIDE those that are proven or in one of the groups of EXTRA that
+    are named. What no model names no request makes."""
+    optional = {*TASTE, *WIDE} - PROVEN - {name for group in groups for name in EXTRA[group]}
     return tuple(name for name in Features(sources).names if name not in optional)
 
 

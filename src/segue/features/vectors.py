@@ -120,3 +120,15 @@ def ways(at: Int64, signal: NDArray[np.float32], now: int, out: Float32) -> None
         refused += signal[j] < 0
     out[0], out[1] = log1p(len(at)), log1p(max(now - at[-1], 0) / DAY_MS)
     out[2], out[3], out[4] = log1p(max(now - at[0], 0) / HOUR_MS), log(len(at) / runs), refused
+
+
+@njit(cache=True, nogil=True)
+def count_groups(user: Int32, item: Int32, group: Int32, out: Float32) -> None:
+    """out[song, group of the listener] += 1 for plays (m,); group (u,), those below 0 or beyond out (n, groups) do not count.
+
+    float32 counts are exact up to 16 million plays of a song by a group.
+    """
+    for i in range(len(user)):
+        theirs = group[user[i]]
+        if 0 <= theirs < out.shape[1]:
+            out[item[i], theirs] += 1

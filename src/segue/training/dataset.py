@@ -27,7 +27,7 @@ TASTES = (
 )
 """The actions that say something about taste, or give an item a place in a playlist."""
 
-COLUMNS = ("at", "session", "user", "item", "played_s", "duration_s", "value", "position", "action")
+COLUMNS = ("at", "session", "user", "item", "played_s", "duration_s", "value", "position", "action", "device")
 SESSION_GAP_S = 1800
 """Half an hour of silence ends a session that the caller did not name."""
 _BLOCK = 1 << 22
@@ -38,12 +38,13 @@ _SPEC: dict[str, type[np.generic]] = {
     "mark": np.uint32,
     "position": np.int16,
     "share": np.uint16,
+    "device": np.int8,
 }
 _IS_TASTE = np.isin(np.arange(128), [int(a) for a in TASTES])
 
 
 def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_users: int, n_items: int) -> History:
-    """The tastes and places of [now - window_ms, now) as a History, in about 25 bytes a row at its peak.
+    """The tastes and places of [now - window_ms, now) as a History, in about 26 bytes a row at its peak.
 
     One pass over the log in order of seq, columns projected; rows of unknown users or items (MISSING, or newer than
     n_users and n_items) are left out. Then a counting sort by user, stable in seq, column by column so that only one
@@ -57,7 +58,9 @@ def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_us
         rows.add(chunk)
     counts, columns = rows.by_user()
     ptr = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    sort_users(ptr, columns["at"], columns["mark"], columns["position"], columns["item"], columns["signal"], columns["share"])
+    order_by = columns["at"], columns["mark"], columns["position"]
+    sort_users(ptr, order_by, columns["item"], columns["signal"], columns["share"], columns["device"])
+    del order_by
     del columns["position"]
     session = columns["mark"].view(np.int32)
     number_sessions(ptr, columns["at"], columns["mark"], session, SESSION_GAP_S)
@@ -72,6 +75,7 @@ def build_history(log: EventLog, facts: Items, *, now: int, window_ms: int, n_us
         session=session,
         facts=facts,
         share=columns["share"],
+        device=columns["device"],
     )
 
 
@@ -99,6 +103,7 @@ class _Rows:
             "mark": _fold(events["session"]),
             "position": events["position"],
             "share": _steps(shares(action, events["played_s"], events["duration_s"])),
+            "device": events["device"],
         }
         for start, stop in self._room(len(events)):
             at = self.filled
@@ -192,12 +197,14 @@ def split_by_time(history: History, at: int) -> tuple[History, Held]:
         session=kept,
         facts=history.facts,
         share=None if history.share is None else history.share[early],
+        device=None if history.device is None else history.device[early],
     )
     late = np.flatnonzero(~early)
     return before, Held(late, history.user[late], history.item[late], history.at[late], history.signal[late])
 
 
 _PARKED = ("user", "item", "at", "signal", "session")
+_OPTIONAL = ("share", "device")
 
 
 def park(history: History, folder: Path) -> None:
@@ -205,15 +212,17 @@ def park(history: History, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in _PARKED:
         np.save(folder / f"{name}.npy", getattr(history, name))
-    if history.share is not None:
-        np.save(folder / "share.npy", history.share)
+    for name in _OPTIONAL:
+        if getattr(history, name) is not None:
+            np.save(folder / f"{name}.npy", getattr(history, name))
 
 
 def unpark(folder: Path, facts: Items, *, n_users: int, now: int) -> History:
     """The history that was parked there."""
     columns = {name: np.load(folder / f"{name}.npy") for name in _PARKED}
-    kept = folder / "share.npy"
-    columns["share"] = np.load(kept) if kept.exists() else None
+    for name in _OPTIONAL:
+        kept = folder / f"{name}.npy"
+        columns[name] = np.load(kept) if kept.exists() else None
     return History(n_users=n_users, n_items=len(facts), now=now, facts=facts, **columns)
 
 

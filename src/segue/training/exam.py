@@ -92,7 +92,8 @@ def plan(night: Night, history: History, held: Held, cut: int) -> Exam:
     rng = night.rng("moments")
     days, moments = days_ahead(history, held, testing, cut, k), next_play(history, held, testing, k, rng)
     taught = [days_ahead(history, held, teaching, cut, k), next_play(history, held, teaching, k, rng)]
-    return Exam(days, moments, by_user(Tasks.joined(taught)))
+    lessons_asked = by_user(Tasks.joined(taught))
+    return Exam(*(night.people.asking(tasks) for tasks in (days, moments, lessons_asked)))
 
 
 def by_user(tasks: Tasks) -> Tasks:

@@ -16,7 +16,7 @@ from segue.training.measure import Answers, Judged, ask
 from segue.training.nightly import workspace
 from segue.training.quality import describe, enrich, gather
 from segue.training.recipe import Night, Recipe, Settings
-from segue.training.registry import Bundle, Registry, ranker_of
+from segue.training.registry import Bundle, Registry, features_of, ranker_of
 from segue.training.report import Judgement, Meter, Progress, Quiet
 from segue.training.trial import MOST_PLAYED, RADIO, alone_and_baselines, stand_in
 
@@ -45,7 +45,7 @@ def judge_since(
     trained_to = int(bundle.manifest["data"]["to_ms"])
     with workspace(settings.workspace) as folder:
         meter = Meter(progress or Quiet())
-        plain = Recipe(recipe.sources, recipe.ranker, None, recipe.live, groups=recipe.groups)
+        plain = Recipe(recipe.sources, recipe.ranker, None, recipe.live, groups=recipe.groups, people=recipe.people)
         night = Night(plain, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
         with meter.phase("dataset"):
             history = _history(night, log, bundle, now)
@@ -108,5 +108,5 @@ def _ask(night: Night, bundle: Bundle, before: History, exam: Exam) -> dict[str,
 def _radio(night: Night, bundle: Bundle, recipe: Recipe, before: History, exam: Exam, answers: dict[str, Answers]) -> Judged:
     """The union of the sources as the bundle's own ranker orders it."""
     known = recipe.rankers()
-    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"])
+    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"]).seen_by(features_of(bundle))
     return judge_radio(night, exam, answers, ranker_of(bundle, known), past.rows)

@@ -72,12 +72,13 @@ def _merge_order(start: int, stop: int, at: UInt32, mark: UInt32, position: Int1
 
 @njit(cache=True, nogil=True)
 def sort_users(
-    ptr: Int64, at: UInt32, mark: UInt32, position: Int16, item: Int32, signal: Int8, share: NDArray[np.uint16]
+    ptr: Int64, order_by: tuple[UInt32, UInt32, Int16], item: Int32, signal: Int8, share: NDArray[np.uint16], device: Int8
 ) -> None:
-    """Sort the rows ptr[u]:ptr[u + 1] of every user by (at, mark, position), ties as they stand, in place.
+    """Sort the rows ptr[u]:ptr[u + 1] of every user by order_by = (at, mark, position), ties as they stand, in place.
 
     A log is mostly in order of time already, so users in order are only read.
     """
+    at, mark, position = order_by
     for user in range(len(ptr) - 1):
         start, stop = ptr[user], ptr[user + 1]
         sorted_already = True
@@ -94,6 +95,7 @@ def sort_users(
         item[start:stop] = item[order]
         signal[start:stop] = signal[order]
         share[start:stop] = share[order]
+        device[start:stop] = device[order]
 
 
 @njit(cache=True, nogil=True)

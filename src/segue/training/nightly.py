@@ -19,7 +19,7 @@ from segue.core.types import Arrays, History
 from segue.training.contest import figures, verdict
 from segue.training.dataset import build_history, park, unpark
 from segue.training.recipe import Night, Recipe, Settings
-from segue.training.registry import RANKER, Registry, features_of, hyperparameters, ranker_of
+from segue.training.registry import AUDIENCE, RANKER, Registry, features_of, hyperparameters, ranker_of
 from segue.training.report import Meter, NightReport, Progress, Quiet
 from segue.training.trial import Trial, run_trial
 
@@ -145,7 +145,7 @@ def _describe(history: History, settings: Settings) -> dict[str, int]:
 def _on_everything(night: Night, now: int) -> dict[str, Arrays]:
     """Every source fitted on the whole window, one after the other; what is done waits on disk, memory-mapped."""
     history = unpark(night.history, night.facts, n_users=night.n_users, now=now)
-    models: dict[str, Arrays] = {}
+    models: dict[str, Arrays] = {AUDIENCE: night.people.audience(history)} if night.looks_at("audience") else {}
     night.hyperparameters = {}  # those of sources that were left out are not part of the model
     for place, (name, factory) in enumerate(night.serving.items()):
         with night.meter.phase(f"{name}: fit on everything"):

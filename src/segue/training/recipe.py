@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from segue.core.errors import Corrupt, NotFound
 from segue.core.hashing import hash64
 from segue.core.ports import EventLog
 from segue.core.types import Int32, Items
+from segue.features.compute import proven
+from segue.features.wide import GROUPS
+from segue.training.learning import Columns
+from segue.training.people import People
 from segue.training.registry import CHAMPION, Bundle, Factory, Registry
 from segue.training.report import Meter
 from segue.training.shown import Judging
@@ -38,6 +43,7 @@ class Recipe:
     the match was played by models of the cut, and what serves is another fit, stored and read back.
     `elective` names sources that serve only where the night shows that the radio is better with them, `dispensable` those
     that serve unless it shows that it is not (election.elect).
+    `people` knows the listeners, `columns` says which features rankers learn from.
     `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
     """
 
@@ -48,6 +54,8 @@ class Recipe:
     elective: frozenset[str] = frozenset()
     dispensable: frozenset[str] = frozenset()
     groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
+    people: Callable[[], People] = People.nobody
+    columns: Columns = proven
     rehearse: Callable[[Bundle], str] = lambda bundle: ""
 
     @property
@@ -110,6 +118,15 @@ class Night:
     hyperparameters: dict[str, dict[str, object]] = field(default_factory=dict)
     log: EventLog | None = None  # where slates as they were shown are read; None = there are none
     elected: list[str] | None = None  # the sources that will serve, once that was decided
+
+    @cached_property
+    def people(self) -> People:
+        """The listeners."""
+        return self.recipe.people()
+
+    def looks_at(self, group: str) -> bool:
+        """Whether the columns of the recipe have any of a group of features.wide."""
+        return not set(GROUPS[group]).isdisjoint(self.recipe.columns(()))
 
     @property
     def serving(self) -> dict[str, Factory]:

@@ -22,6 +22,8 @@ RANKER = "ranker."
 """Before the name of a ranker among the models of a bundle, whose other models are sources."""
 VECTORS = "als"
 """The source whose vectors of listeners and songs features look at."""
+AUDIENCE = "audience"
+"""The tables of who listens to what, among the models of a bundle."""
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
@@ -62,15 +64,18 @@ def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
 def features_of(bundle: Bundle) -> Features:
     """The columns that the ranker of a bundle was trained on: by name, so that a model of last week serves after an update."""
     only = bundle.manifest.get("ranker_facts", {}).get("features")
-    return Features(bundle.manifest["sources"], only=only, around=around_of(bundle.arrays.get(VECTORS, {})))
+    around = around_of(bundle.arrays.get(VECTORS, {}), bundle.arrays.get(AUDIENCE, {}))
+    return Features(bundle.manifest["sources"], only=only, around=around)
 
 
-def around_of(factors: Mapping[str, NDArray[Any]]) -> Around:
-    """What features look at besides the answers: the vectors that VECTORS has learned, nothing where there are none."""
-    if not {"users", "items"} <= factors.keys():
-        return Around.nothing()
-    nothing = Around.nothing()
-    return Around(factors["users"], factors["items"], nothing.by_age, nothing.by_region)
+def around_of(factors: Mapping[str, NDArray[Any]], audience: Mapping[str, NDArray[Any]] | None = None) -> Around:
+    """What features look at besides the answers: the vectors that VECTORS has learned, the tables of People.audience; nothing
+    where there are none."""
+    given = dict(vars(Around.nothing()))
+    if {"users", "items"} <= factors.keys():
+        given |= {name: factors[name] for name in ("users", "items")}
+    given |= audience or {}
+    return Around(**given)
 
 
 class Registry:

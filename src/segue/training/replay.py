@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.clock import hour_of_week
-from segue.core.types import SHARE_STEPS, SHARE_UNKNOWN, Context, History, Int32, Int64, Query, Recent
+from segue.core.types import MISSING, SHARE_STEPS, SHARE_UNKNOWN, Context, History, Int32, Int64, Query, Recent
 from segue.training.dataset import Held
 
 RECENT = 100
@@ -60,7 +60,11 @@ def recent_before(history: History, start: int, row: int, session: int) -> Recen
 
 
 def query_before(history: History, start: int, row: int, *, now: int, session: int, limit: int) -> Query:
-    """The query of the user of rows start:... just before `row`. Facts that a History does not keep (region) are MISSING."""
+    """The query of the user of rows start:... just before `row`, from the device that the row came from.
+
+    Facts that a History does not keep (region, age) are MISSING: training.people knows them.
+    """
+    device = MISSING if history.device is None else int(history.device[row])
     return Query(
         request_id=row + 1,
         user=int(history.user[row]),
@@ -68,7 +72,7 @@ def query_before(history: History, start: int, row: int, *, now: int, session: i
         limit=limit,
         session=session + 1,
         recent=recent_before(history, start, row, session),
-        context=Context(hour_of_week=hour_of_week(now)),
+        context=Context(device=device, hour_of_week=hour_of_week(now)),
     )
 
 

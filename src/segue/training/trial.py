@@ -56,7 +56,7 @@ def run_trial(night: Night, now: int) -> Trial:
         choice = Choice(plain, "nothing to choose by: not evaluated")
         return Trial(counts, "none" if champion is None else "not measured", choice)
     answers, around = _fit_and_ask(night, before, exam)
-    past = Past(night.history, night.facts, Popular.of(before), list(answers), around=around)
+    past = Past(night.history, night.facts, Popular.of(before), list(answers), chosen=night.recipe.columns, around=around)
     everyone = answers
     with night.meter.phase("election"):
         answers = _elected(night, exam, answers, past)
@@ -84,7 +84,7 @@ def run_trial(night: Night, now: int) -> Trial:
 def _fit_and_ask(night: Night, before: History, exam: Exam) -> tuple[dict[str, Answers], Around]:
     """Each source in turn: fitted, asked everything, freed; the vectors of one stay for the features, on disk."""
     answers: dict[str, Answers] = {}
-    around = Around.nothing()
+    factors: Mapping[str, NDArray[Any]] = {}
     for name, factory in night.recipe.sources.items():
         if name in night.recipe.live:
             answers[name] = stand_in(before, len(exam.queries), night.settings.per_source)
@@ -96,9 +96,10 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> tuple[dict[str, A
         with night.meter.phase(f"{name}: questions"):
             answers[name] = ask(source, exam.queries, night.settings.per_source, night.meter.progress.advance)
         if name == VECTORS:
-            around = around_of(_on_disk(source.arrays(), ("users", "items"), night.folder / "cut"))
+            factors = _on_disk(source.arrays(), ("users", "items"), night.folder / "cut")
         del source
-    return answers, around
+    audience = night.people.audience(before) if night.looks_at("audience") else {}
+    return answers, around_of(factors, audience)
 
 
 def _on_disk(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], folder: Path) -> dict[str, NDArray[Any]]:

@@ -61,5 +61,4 @@ def _trained(home: Home, known: Sequence[str]) -> list[str]:
 
 def _bands(home: Home) -> NDArray[np.int8]:
     """The age band of every user, MISSING unknown."""
-    contexts = (home.catalogue.user_context(user)[1] for user in range(len(home.catalogue.users)))
-    return np.fromiter(contexts, np.int8, len(home.catalogue.users))
+    return home.catalogue.user_facts.age_band

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from segue import config
 from segue.core.records import AGE_BANDS
+from segue.features.compute import proven
 from segue.serving.query import RecommendIn
 from segue.training import nightly
+from segue.training.people import People
 from segue.training.registry import BUNDLE, Bundle, ranker_of
 from segue.training.report import NightReport, Progress
 from segue.training.shown import Judging
@@ -43,12 +45,17 @@ def night(home: Home, now: int, progress: Progress, *, window: str | None = None
 
 def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
     """What the night trains."""
-    sources, asks = factories(home, live=False, **more), partial(rehearse, home)
+    sources = factories(home, live=False, **more)
+    given: dict[str, Any] = {
+        "groups": groups(home),
+        "people": lambda: People(home.catalogue.user_facts, home.utc_offsets),
+        "columns": partial(proven, groups=home.settings.features.groups),
+        "rehearse": partial(rehearse, home),
+    }
     if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
-        return nightly.Recipe(sources, fusion(home), groups=groups(home), rehearse=asks)
+        return nightly.Recipe(sources, fusion(home), **given)
     plain, *learned = (partial(named(RANKERS, name, "ranker")) for name in ("blend", *home.settings.training.rankers))
-    roles = {"elective": ELECTIVE, "dispensable": DISPENSABLE}
-    return nightly.Recipe(sources, plain, learned, **roles, groups=groups(home), rehearse=asks)
+    return nightly.Recipe(sources, plain, learned, elective=ELECTIVE, dispensable=DISPENSABLE, **given)
 
 
 def questions(home: Home) -> dict[str, Any]:

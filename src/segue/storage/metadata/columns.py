@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.records import ItemRecord, UserRecord
-from segue.core.types import MISSING, NO_DAY, Arrays, Int8, Int16, Int32, Items
+from segue.core.types import MISSING, NO_DAY, Arrays, Int8, Int16, Int32, Items, Users
 from segue.storage.metadata.growable import Growable
 from segue.storage.metadata.tags import TagRows
 from segue.storage.metadata.texts import Texts
@@ -164,6 +164,14 @@ class UserColumns:
         if not 0 <= dense < len(region):
             return MISSING, MISSING
         return int(region[dense]), int(age[dense])
+
+    def facts(self, n: int) -> Users:
+        """A copy of the columns with n rows; listeners known from events only are unknown."""
+        out = Users.unknown(n)
+        region, age = self._seen
+        out.region[: len(region)] = region[:n]
+        out.age_band[: len(age)] = age[:n]
+        return out
 
     def arrays(self) -> Arrays:
         """Both columns, for the cache."""

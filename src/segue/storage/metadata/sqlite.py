@@ -11,7 +11,7 @@ import numpy as np
 
 from segue.core.errors import NotFound
 from segue.core.records import ItemRecord, UserRecord
-from segue.core.types import EVENT, MISSING, Int32, Items
+from segue.core.types import EVENT, MISSING, Int32, Items, Users
 from segue.storage.metadata.cache import Cache
 from segue.storage.metadata.columns import ItemColumns, ItemRows, UserColumns
 from segue.storage.metadata.database import Database, Transaction
@@ -63,6 +63,11 @@ class SqliteCatalogue:
         For a moment after an item got its id, its row may still be that of an item that only events know.
         """
         return self._items.snapshot(len(self.items))
+
+    @property
+    def user_facts(self) -> Users:
+        """The coarse facts of all listeners as of now, len(users) rows: a copy."""
+        return self._users.facts(len(self.users))
 
     def put_items(self, records: Sequence[ItemRecord]) -> Int32:
         """Insert or update, in one transaction; (n,) dense ids. Of two records with one id the later has the last word."""
