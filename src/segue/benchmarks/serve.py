@@ -139,7 +139,7 @@ def sustained(server: Server, names: Sequence[str], args: argparse.Namespace) ->
         print(f"{rate:.0f} requests/s: p99 {p99} ms", file=sys.stderr)
         return isinstance(p99, float) and p99 <= 50
 
-    rate = args.rate
+    rate: float = args.rate
     if holds(rate):
         while rate < 5000 and holds(rate * 1.25):
             rate *= 1.25
