@@ -35,10 +35,11 @@ REASONS = (
 
 @dataclass
 class Stub:
-    """What the page sees, and what it did."""
+    """What the page sees, and what it did: `events` of the listener, and apart from them what was `shown`."""
 
     town: Town = field(default_factory=lambda: Town(3, songs=400, artists=90, listeners=40, regions=4, days=2))
     events: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)
     users: list[dict[str, Any]] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
@@ -117,9 +118,10 @@ class Stub:
         if self.refuse:
             rejected = [{"index": 0, "error": "item: unknown"}]
             return JSONResponse({"accepted": 0, "duplicates": 0, "rejected": rejected}, 422)
-        known = {e["event_id"] for e in self.events}
+        known = {e["event_id"] for e in self.events + self.shown}
         new = [e for e in events if e["event_id"] not in known]
-        self.events += new
+        self.events += [e for e in new if e["action"] != "shown"]
+        self.shown += [e for e in new if e["action"] == "shown"]
         return JSONResponse({"accepted": len(new), "duplicates": len(events) - len(new), "rejected": []})
 
 

@@ -253,6 +253,30 @@ def test_titles_are_data(browser: Any, stub: Stub) -> None:
         assert player.errors == []
 
 
+def test_what_was_on_the_screen_is_told_once(player: Player) -> None:
+    page, stub = player.begin(), player.stub
+    waiting = player.waiting()
+    player.until(lambda: waiting[0] in [event["item"] for event in stub.shown])
+    page.locator("#queue .song").last.scroll_into_view_if_needed()
+    player.until(lambda: waiting[-1] in [event["item"] for event in stub.shown])
+    assert all(event["position"] == waiting.index(event["item"]) + 1 for event in stub.shown)
+    player.do("skip")
+    page.locator("#queue .song").first.scroll_into_view_if_needed()
+    player.until(lambda: player.waiting()[0] in [event["item"] for event in stub.shown])
+    told = [event["item"] for event in stub.shown]
+    assert len(told) == len(set(told))
+
+
+def test_what_is_below_the_screen_is_not_told(browser: Any, stub: Stub) -> None:
+    opened = Player(browser, stub, {"width": 390, "height": 500})
+    page = opened.begin()
+    waiting = opened.waiting()
+    page.locator("#queue .song").nth(1).scroll_into_view_if_needed()
+    opened.until(lambda: waiting[0] in [event["item"] for event in stub.shown])
+    assert waiting[-1] not in [event["item"] for event in stub.shown]
+    page.context.close()
+
+
 def test_a_reload_goes_on_where_it_stopped(desktop: Player) -> None:
     page = desktop.begin()
     desktop.do("finish")

@@ -5,11 +5,13 @@ import { face } from "./covers.js";
 import { call, setKey } from "./net.js";
 import { Radio } from "./radio.js";
 import { searchBox, showStation } from "./search.js";
+import { Seen } from "./seen.js";
 import { chooseListener } from "./setup.js";
 import { showWhy } from "./why.js";
 import { showClock, showNear, showNow, showPast, showQueue, showVolume } from "./views.js";
 
 const radio = new Radio();
+const seen = new Seen((ids) => radio.seen(ids));
 let about = null;
 let waiting = 0;
 let trouble = null;
@@ -152,6 +154,7 @@ function wireRadio() {
   on("now", () => (showNow(radio), showNear(radio)));
   on("queue", () => {
     showQueue(radio);
+    seen.watch($("queue").children);
     const n = radio.added.size;
     if (n) changed(n);
   });

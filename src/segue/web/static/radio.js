@@ -35,7 +35,7 @@ export class Radio extends EventTarget {
   }
 
   #fresh(listener) {
-    Object.assign(this, { listener, session: randomId(8), station: null, discovery: null, now: null, queue: [], past: [], slate: null, added: new Set() });
+    Object.assign(this, { listener, session: randomId(8), station: null, discovery: null, now: null, queue: [], past: [], slate: null, added: new Set(), shown: new Set() });
   }
 
   #restore() {
@@ -171,6 +171,16 @@ export class Radio extends EventTarget {
     this.#say("now");
     this.#save();
     await this.refresh();
+  }
+
+  /** Songs of the queue were on the screen: told once a session each, so that the server knows what was passed over. */
+  seen(ids) {
+    const songs = this.queue.filter((song) => ids.includes(song.id) && !this.shown.has(song.id));
+    for (const song of songs) {
+      this.shown.add(song.id);
+      this.#event("shown", song);
+    }
+    this.outbox.flush();
   }
 
   toggle() {
