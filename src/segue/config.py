@@ -114,7 +114,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[features]: what rankers look at."""
 
-    groups: tuple[Literal["tags", "habits", "clock", "audience", "wishes", "shelf"], ...] = ()  # beside the usual columns
+    groups: tuple[
+        Literal["tags", "habits", "clock", "audience", "wishes", "shelf", "language"], ...
+    ] = ()  # beside the usual columns
 
 
 class Botify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -88,7 +88,7 @@ def exposure(request_id: int, at: int = 5_000, k: int = 3) -> Exposure:
     asked = None
     if request_id % 4 != 0:
         seeds = Seeds(np.array([3, 1], np.int32), np.zeros(0, np.int32), np.array([7], np.int32))
-        exclude, context = np.arange(k, dtype=np.int32), Context(3, 2, -1, 167)
+        exclude, context = np.arange(k, dtype=np.int32), Context(3, 2, -1, 167, 755)
         asked = Query(request_id, 4, at, k + 1, "radio", (1 << 64) - 5, seeds, Recent.none(), exclude, 1 / 3, context)
     instead = {"trial": np.arange(k, dtype=np.int32)[::-1]} if request_id % 2 else {}
     applied = 99 if asked else 0

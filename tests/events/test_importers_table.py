@@ -224,23 +224,28 @@ def test_told_actions_searches_positions_and_places(tmp_path: Path) -> None:
 
 
 def test_facts_of_items_and_users(tmp_path: Path) -> None:
-    write(tmp_path / "i.csv", "id,t,a,y,g,s\n1,Heat (1995),Mann,Heat (1995),crime|drama,170\n2,,,,,-1\n,x,,,,\n")
-    write(tmp_path / "u.csv", "id,age,zip,sex\n1,29,94043,f\n2,200,94043,m\n3,,,\n")
+    write(
+        tmp_path / "i.csv",
+        "id,t,a,y,g,s,l\n1,Heat (1995),Mann,Heat (1995),crime|drama,170,eng\n2,,,,,-1,\n,x,,,,,\n4,,,,,,English\n",
+    )
+    write(tmp_path / "u.csv", "id,age,zip,sex,l\n1,29,94043,f,de-CH\n2,200,94043,m,\n3,,,,\n4,,,,?\n")
     mapping = (
         '[[table]]\npath="i.csv"\nrole="items"\nid="id"\ntitle="t"\nartist="a"\nreleased="y"\ntags={column="g", split="|"}\n'
-        'duration_s={column="s", unit="min"}\nextra=["g"]\n'
-        '[[table]]\npath="u.csv"\nrole="users"\nid="id"\nage="age"\nzip="zip"\ngender="sex"'
+        'duration_s={column="s", unit="min"}\nextra=["g"]\nlanguage="l"\n'
+        '[[table]]\npath="u.csv"\nrole="users"\nid="id"\nage="age"\nzip="zip"\ngender="sex"\nlanguage="l"'
     )
     town = Town(tmp_path)
     summary = town.take(read(tmp_path, mapping))
-    assert (summary.rows, summary.fact_rows, summary.rejected) == (6, 4, 2)
+    assert (summary.rows, summary.fact_rows, summary.rejected) == (8, 4, 4)
     assert town.item_facts["1"] == {
         "id": "1", "title": "Heat (1995)", "artist": "Mann", "released": "1995", "tags": ["crime", "drama"],
-        "duration_s": 10_200.0, "extra": {"g": "crime|drama"},
+        "duration_s": 10_200.0, "extra": {"g": "crime|drama"}, "language": "en",
     }  # fmt: skip
     assert town.item_facts["2"] == {"id": "2"}
+    assert town.user_facts["1"].language == "de"
     assert (town.user_facts["1"].age_band, town.user_facts["1"].region) == (3, "zip:9xxxx")
     hidden = town.rejected_path.read_text()
+    assert "language: expected a BCP 47 tag such as en, pt-BR or yue, found 'English'" in hidden
     assert "94043" not in hidden, "personal facts of a refused row stay out of the file"
 
 

@@ -206,6 +206,7 @@ def test_items_keep_what_they_do_not_know_as_extra() -> None:
         ({"id": "x", "released": "June"}, "released"),
         ({"id": "x", "playable": "yes"}, "playable"),
         ({"id": "x", "lyrics": ["la"]}, "lyrics"),
+        ({"id": "x", "language": "English"}, "language: expected a BCP 47 tag such as en, pt-BR or yue, found 'English'"),
         ({"id": "x", "title": "a\x00"}, "control characters"),
         ({"id": "x", **{f"f{i}": i for i in range(65)}}, "extra fields"),
         (7, "object"),
@@ -222,7 +223,7 @@ def test_users_are_coarsened() -> None:
         {"id": "a", "age": 29, "gender": "f", "country": "DE", "tags": ["jazz"], "artists": ["Nina Simone"]},
         {"id": "b", "birth_date": "2000-05-01", "lat": 52.52, "lon": 13.4},
         {"id": "c", "age_band": "65+", "zip": 94043},
-        {"id": "d"},
+        {"id": "d", "language": "pt-BR"},
     ]
     found, _, refused = decode_users(body(*rows, key="users"), NOW)
     assert not refused
@@ -230,7 +231,7 @@ def test_users_are_coarsened() -> None:
         UserRecord(id="a", age_band=3, gender="f", region="DE", tags=["jazz"], artists=["Nina Simone"]),
         UserRecord(id="b", age_band=3, region="geo:52N012E"),
         UserRecord(id="c", age_band=7, region="zip:9xxxx"),
-        UserRecord(id="d"),
+        UserRecord(id="d", language="pt"),
     ]
 
 
@@ -252,6 +253,8 @@ def test_personal_facts_are_refused_and_never_repeated(field: str) -> None:
         {"id": "a", "region": "Main St 12, 94043"},
         {"id": "a", "shoe_size": 43},
         {"id": "a", "birth_date": "31.1.1990"},
+        {"id": "a", "language": "pt_BR"},
+        {"id": "a", "language": 7},
     ],
 )
 def test_a_bad_user_is_refused_alone(row: Any) -> None:

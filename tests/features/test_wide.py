@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from segue.core.languages import language_code
 from segue.core.types import Candidates, Context, Items, Query, Recent, Seeds
 from segue.features import compute, wide
 from segue.features.compute import Features, Memory, proven
@@ -29,6 +30,7 @@ def world(seed: int = 0) -> Items:
         added=rng.integers(19_000, 20_010, N).astype(np.int32),
         tags_ptr=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
         tags=tags,
+        language=np.array([language_code(tag) for tag in ("en", "pt", None, "zxx", "yue") * (N // 5)], np.int16),
     )
 
 
@@ -165,6 +167,12 @@ def test_shelf() -> None:
     assert got[:N] == pytest.approx(np.log1p(np.maximum(20_000 - facts.added, 0)), rel=1e-6)
     assert column(Query(1, 0, NOW), "tags_number")[:N] == pytest.approx(np.log1p(np.diff(facts.tags_ptr)), rel=1e-6)
     assert not got[N:].any()
+
+
+def test_language_is_the_same_another_or_not_known() -> None:
+    got = column(Query(1, 0, NOW, context=Context(language=language_code("pt"))), "language_match")
+    assert got.tolist() == [-1, 1, 0, 0, -1] * (N // 5) + [0] * 4, "beyond the catalogue nothing is known"
+    assert not column(Query(1, 0, NOW), "language_match").any()
 
 
 def test_what_nobody_names_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from segue.catalogue.works import work_key
 from segue.core.errors import BadInput, Corrupt, NotFound, NotReady
+from segue.core.languages import language_code
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import MISSING, NO_DAY, Items
 from segue.storage.metadata import cache, database
@@ -67,7 +68,9 @@ def tags_of(catalogue: SqliteCatalogue, item: int) -> list[str]:
 def test_facts_are_columns_of_what_was_put(opened: Open) -> None:
     catalogue = opened()
     assert catalogue.put_items(SONGS).tolist() == [0, 1, 2]
+    catalogue.put_items([ItemRecord(SONGS[1].id, language="en")])
     facts = catalogue.facts
+    assert facts.language.tolist() == [MISSING, language_code("en"), MISSING]
     assert catalogue.artists.all(facts.artist) == ["Ella", "Ella", "Andy"]
     assert facts.album.tolist() == [0, MISSING, MISSING]
     assert facts.work.tolist() == [0, 0, 2]
@@ -169,9 +172,14 @@ def test_users_are_coarse_and_quick_to_ask(opened: Open) -> None:
     assert [catalogue.user_context(user) for user in (0, 1, 2, MISSING)] == [*known, nobody, nobody]
     assert catalogue.user(0) == UserRecord("u1", age_band=4, region="fr", tags=["jazz"], artists=["Ella"])
     assert catalogue.user(1) == UserRecord("u2", gender="f", region="de")
+    catalogue.put_users([UserRecord("u2", language="pt")])
+    assert [catalogue.user_language(user) for user in (0, 1, 2, MISSING)] == [MISSING, language_code("pt"), MISSING, MISSING]
     assert catalogue.regions.all(ids(0, 1)) == ["fr", "de"]
     catalogue.users.intern(["u3"])
     assert catalogue.user(2) == UserRecord("u3")
+    people = catalogue.user_facts
+    assert (people.region.tolist(), people.age_band.tolist()) == ([0, 1, MISSING], [4, MISSING, MISSING])
+    assert people.language.tolist() == [MISSING, language_code("pt"), MISSING]
     with pytest.raises(NotFound):
         catalogue.user(9)
 
@@ -368,7 +376,7 @@ def damage_names(folder: Path) -> None:
 def test_the_cache_is_never_the_truth(opened: Open, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     first = opened()
     first.put_items(SONGS)
-    first.put_users([UserRecord("u", region="fr", age_band=1)])
+    first.put_users([UserRecord("u", region="fr", age_band=1, language="fr")])
     first.close()
     assert (tmp_path / "cache" / "items" / "aliases.json").exists()
     second = opened()
@@ -380,6 +388,7 @@ def test_the_cache_is_never_the_truth(opened: Open, tmp_path: Path, damage: Call
     assert third.facts.work.tolist() == [0, 1, 2, 2]
     assert third.titles(ids(0, 1)) == [("Blue Moon", "Ella"), ("Sun", "New")]
     assert third.user_context(0) == (0, 1)
+    assert third.user_language(0) == language_code("fr")
     assert third.items.intern(["s9", "s10", "s1"]).tolist() == [3, 4, 0]
     assert third.search("sun", 5).tolist() == [1]
 
@@ -445,6 +454,7 @@ records = st.builds(
     released=st.none() | st.sampled_from(["2000", "2001-02-03"]),
     duration_s=st.none() | st.sampled_from([1.0, 2.5]),
     playable=st.none() | st.booleans(),
+    language=st.none() | st.sampled_from(["", "en", "yue", "zxx"]),
 )
 
 

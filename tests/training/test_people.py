@@ -10,8 +10,9 @@ import pytest
 from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLog, Loved, Ring, walks
 
 from segue.core.clock import hour_of_week
+from segue.core.languages import language_code
 from segue.core.records import UserRecord
-from segue.core.types import Events, Items, Users
+from segue.core.types import MISSING, Events, Items, Users
 from segue.features.compute import EXTRA, Features, proven
 from segue.ranking.logistic import Logistic
 from segue.serving.query import ContextIn, RecommendIn
@@ -32,6 +33,7 @@ def told(n: int = N_USERS) -> Users:
     """Even listeners are in region 1 and of band 2, odd ones in region 3; every tenth tells nothing."""
     out = Users.unknown(n)
     out.region[:], out.age_band[::2] = np.where(np.arange(n) % 2, 3, 1), 2
+    out.language[:] = np.arange(n) % 5 - 1
     out.region[::10] = out.age_band[::10] = -1
     return out
 
@@ -83,7 +85,9 @@ def test_the_day_tells_the_same_context(tmp_path: Path) -> None:
     """A real home: the query of a request and the replayed one have the same context."""
     (tmp_path / "segue.toml").write_text("[regions]\nPunjab = 330\n", encoding="utf-8")
     with open_home(tmp_path, None, writer=True) as home:
-        home.catalogue.put_users([UserRecord("a", age_band=3, region="Punjab"), UserRecord("b"), UserRecord("c", age_band=1)])
+        home.catalogue.put_users(
+            [UserRecord("a", age_band=3, region="Punjab"), UserRecord("b", language="pt"), UserRecord("c", age_band=1)]
+        )
         home.catalogue.users.intern(["d"])
         people = People(home.catalogue.user_facts, home.utc_offsets)
         assert len(people.users) == 4
@@ -91,6 +95,7 @@ def test_the_day_tells_the_same_context(tmp_path: Path) -> None:
         for dense, name in enumerate("abcd"):
             by_day = maker_of(home).make(RecommendIn(user=name, context=ContextIn(at=now / 1000)), now, 1)[0]
             assert people._told(by_day).context == by_day.context, name
+            assert by_day.context.language == (language_code("pt") if name == "b" else MISSING)
             assert (int(people.users.region[dense]), int(people.users.age_band[dense])) == home.catalogue.user_context(dense)
 
 

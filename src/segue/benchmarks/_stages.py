@@ -143,7 +143,7 @@ def movielens(folder: Path) -> Listening:
         session=np.cumsum(np.concatenate(([0], np.diff(history.session[kept]) != 0))).astype(np.int32),
     )
     rows = Held(held, history.user[held], history.item[held], history.at[held], history.signal[held])
-    people = Users(np.full(len(users), MISSING, np.int16), _ages(folder / "user.parquet", users))
+    people = replace(Users.unknown(len(users)), age_band=_ages(folder / "user.parquet", users))
     tasks = days_ahead(history, rows, eligible(rows, history), history.now, 10)
     return Listening.of(history, before, tasks, False, people)
 

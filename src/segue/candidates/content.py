@@ -169,6 +169,7 @@ class Content:
             playable=bare.playable,
             tags_ptr=taken(arrays, "tags_ptr", np.int64),
             tags=taken(arrays, "tags", np.int32),
+            language=bare.language,
         )
         shelves = Shelves(taken(arrays, "ptr", np.int64), taken(arrays, "items", np.int32), taken(arrays, "scores", np.float32))
         quality = taken(arrays, "quality", np.float32)

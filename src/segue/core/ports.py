@@ -227,6 +227,10 @@ class Catalogue(Protocol):
         """(region, age band) of a user, MISSING where unknown: an array look-up, for the hot path."""
         ...
 
+    def user_language(self, dense: int) -> int:
+        """core.languages.language_code of a user, MISSING where unknown: an array look-up, for the hot path."""
+        ...
+
     def titles(self, dense: Int32) -> list[tuple[str, str]]:
         """(title, artist) of items, for slates: under 2 us an item; the external id stands in for a missing title."""
         ...

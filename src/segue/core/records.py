@@ -19,6 +19,7 @@ class ItemRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     released: str | None = None  # ISO date, or a year, or a year and month
     kind: str | None = None  # "track" unless told
     playable: bool | None = None
+    language: str | None = None  # of what is sung: core.languages.primary
     extra: dict[str, str | int | float | bool | None] | None = None
 
 
@@ -31,6 +32,7 @@ class UserRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     region: str | None = None
     tags: list[str] | None = None  # favourite tags, as told at onboarding
     artists: list[str] | None = None  # favourite artists, as told at onboarding
+    language: str | None = None  # core.languages.primary
 
 
 class Audio(msgspec.Struct, frozen=True):

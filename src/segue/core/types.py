@@ -69,6 +69,7 @@ class Items:
     playable: Bool  # (n,) False: never recommend
     tags_ptr: Int64  # (n + 1,) CSR over tags
     tags: Int32  # dense tag ids
+    language: Int16  # (n,) core.languages.language_code, MISSING unknown
 
     def __len__(self) -> int:
         return len(self.artist)
@@ -86,6 +87,7 @@ class Items:
             playable=np.ones(n, np.bool_),
             tags_ptr=np.zeros(n + 1, np.int64),
             tags=np.zeros(0, np.int32),
+            language=np.full(n, MISSING, np.int16),
         )
 
 
@@ -95,6 +97,7 @@ class Users:
 
     region: Int16  # (n,) dense region id
     age_band: Int8  # (n,) index into core.records.AGE_BANDS
+    language: Int16  # (n,) core.languages.language_code
 
     def __len__(self) -> int:
         return len(self.region)
@@ -102,7 +105,7 @@ class Users:
     @staticmethod
     def unknown(n: int) -> Users:
         """n listeners of whom nothing is known."""
-        return Users(np.full(n, MISSING, np.int16), np.full(n, MISSING, np.int8))
+        return Users(np.full(n, MISSING, np.int16), np.full(n, MISSING, np.int8), np.full(n, MISSING, np.int16))
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,8 @@ class Context:
     age_band: int = MISSING
     hour_of_week: int = 0
     """0 = Monday 00:00 to 168, local time of the region."""
+    language: int = MISSING
+    """core.languages.language_code of the listener's."""
 
 
 @dataclass(frozen=True)

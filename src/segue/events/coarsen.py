@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from segue.core.errors import BadInput
+from segue.core.languages import primary
 from segue.core.records import AGE_BAND_STARTS, AGE_BANDS
 from segue.events.checks import holds_email, shorten
 
@@ -138,6 +139,16 @@ def region_error(text: str) -> str | None:
     except BadInput as error:
         return error.detail
     return None
+
+
+def language_of(text: str | None) -> str | None:
+    """The primary language of a BCP 47 tag ("pt-BR": "pt"); None and "" as they are; BadInput for what is no such tag."""
+    if not text:
+        return text
+    found = primary(text.strip())
+    if found is None:
+        raise BadInput(f"language: expected a BCP 47 tag such as en, pt-BR or yue, found {shorten(text)}", "language")
+    return found
 
 
 def refuse_emails(fields: Mapping[str, Iterable[str | None] | None]) -> None:

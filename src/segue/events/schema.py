@@ -17,7 +17,7 @@ from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, masked, name_error, shorten, user_error
-from segue.events.coarsen import PlaceFacts, band_of, refuse_emails, refuse_personal, region_name, region_of
+from segue.events.coarsen import PlaceFacts, band_of, language_of, refuse_emails, refuse_personal, region_name, region_of
 from segue.events.envelope import MOST_ROWS, UNREADABLE, check_rows, explained, rows_of_body
 
 T = TypeVar("T")
@@ -223,6 +223,7 @@ class _ItemWire(msgspec.Struct):
     released: Annotated[str, msgspec.Meta(pattern=_RELEASED)] | None = None
     kind: _Name | None = None
     playable: bool | None = None
+    language: str | None = None
 
 
 class _UserWire(msgspec.Struct, forbid_unknown_fields=True):
@@ -238,6 +239,7 @@ class _UserWire(msgspec.Struct, forbid_unknown_fields=True):
     zip: str | int | None = None
     tags: _Tags | None = None
     artists: _Tags | None = None
+    language: str | None = None
 
 
 _FACTS: Final = frozenset(_ItemWire.__struct_fields__)
@@ -290,6 +292,7 @@ def _item(row: dict[str, Any]) -> ItemRecord:
     return ItemRecord(
         id=wire.id, title=wire.title, artist=wire.artist, album=wire.album, duration_s=wire.duration_s, tags=wire.tags,
         released=wire.released, kind=wire.kind, playable=wire.playable, extra=extra or None,
+        language=language_of(wire.language),
     )  # fmt: skip
 
 
@@ -312,7 +315,7 @@ def _user(row: dict[str, Any], now: int) -> UserRecord:
     facts = PlaceFacts(wire.region, wire.country, wire.lat, wire.lon, None if wire.zip is None else str(wire.zip))
     return UserRecord(
         id=wire.id, age_band=band_of(wire.age, wire.age_band, wire.birth_date, now), gender=wire.gender,
-        region=region_of(facts), tags=wire.tags, artists=wire.artists,
+        region=region_of(facts), tags=wire.tags, artists=wire.artists, language=language_of(wire.language),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Groups of columns that cost nothing until a model names one: vectors of taste, ways, clock, audience, wishes, shelf life."""
+"""Groups of columns that cost nothing until a model names one: vectors of taste, ways, clock, audience, wishes and more."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "audience": ("age_match", "region_match", "age_band", "device"),
         "wishes": ("asked", "asked_tags", "asked_artist"),
         "shelf": ("on_platform", "tags_number"),
+        "language": ("language_match",),
     }
 )
 WIDE: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
@@ -83,8 +84,10 @@ def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32,
             part[:] = _audience(query, items, around)
         elif group == "wishes":
             part[:] = _wishes(query, items, facts)
-        else:
+        elif group == "shelf":
             part[:] = _shelf(query, items, facts)
+        else:
+            part[:, 0] = _language(query, items, facts)
 
 
 def _vectors(out: Float32, query: Query, items: Int32, around: Around) -> None:
@@ -151,6 +154,17 @@ def _shelf(query: Query, items: Int32, facts: Items) -> Float32:
     days = np.maximum(query.now // DAY_MS - facts.added[items[known]].astype(np.int64), 0)
     out[known, 0] = np.log1p(days)
     out[known, 1] = np.log1p(facts.tags_ptr[items[known] + 1] - facts.tags_ptr[items[known]])
+    return out
+
+
+def _language(query: Query, items: Int32, facts: Items) -> Float32:
+    """(n,): 1 where the song is in the listener's language, -1 where it is in another, 0 where either is not known or
+    the song has no words."""
+    out, mine = np.zeros(len(items), np.float32), query.context.language
+    if mine != MISSING:
+        known = items < len(facts.language)
+        theirs = facts.language[items[known]]
+        out[known] = np.where(theirs == MISSING, 0, np.where(theirs == mine, 1, -1))
     return out
 
 

@@ -98,7 +98,10 @@ class QueryMaker:
         return query, warnings
 
     def _context(self, given: ContextIn, user: int, now: int, warnings: list[str]) -> tuple[Context, int]:
-        region, age_band = self.catalogue.user_context(user) if user != MISSING else (MISSING, MISSING)
+        region, age_band, language = MISSING, MISSING, MISSING
+        if user != MISSING:
+            region, age_band = self.catalogue.user_context(user)
+            language = self.catalogue.user_language(user)
         if given.region is not None:
             told = self._known(self.catalogue.regions, [given.region], "region", warnings)
             region = int(told[0]) if len(told) else region
@@ -110,7 +113,7 @@ class QueryMaker:
                 expected = "ISO 8601 such as 2026-01-31T20:00:00Z, or Unix seconds"
                 raise BadInput(f"context.at: expected {expected}, found {given.at!r}", "context.at") from None
         hour = hour_of_week(now, self.utc_offsets.get(region, 0))
-        return Context(region=region, device=device, age_band=age_band, hour_of_week=hour), now
+        return Context(region=region, device=device, age_band=age_band, hour_of_week=hour, language=language), now
 
     def _share(self, user: int, context: Context, seed: int) -> float:
         """The learned share of new songs."""

@@ -30,7 +30,7 @@ class People:
         return People(Users.unknown(0))
 
     def asking(self, tasks: Tasks) -> Tasks:
-        """The tasks with region and age band of each listener and their local time, as serving.query tells a request's."""
+        """The tasks with region, age band, language and local time of each listener, as serving.query tells a request's."""
         return replace(tasks, queries=[self._told(query) for query in tasks.queries])
 
     def _told(self, query: Query) -> Query:
@@ -38,7 +38,8 @@ class People:
             return query
         region, band = int(self.users.region[query.user]), int(self.users.age_band[query.user])
         hour = hour_of_week(query.now, self.utc_offsets.get(region, 0))
-        return replace(query, context=replace(query.context, region=region, age_band=band, hour_of_week=hour))
+        told = {"region": region, "age_band": band, "hour_of_week": hour, "language": int(self.users.language[query.user])}
+        return replace(query, context=replace(query.context, **told))
 
     def audience(self, history: History) -> Arrays:
         """How much more an age band and a region want each song than others do (features.wide.lift_of), from a history.

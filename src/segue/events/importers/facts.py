@@ -11,7 +11,7 @@ import numpy as np
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.checks import holds_email
-from segue.events.coarsen import PlaceFacts, band_of, refuse_emails, region_of
+from segue.events.coarsen import PlaceFacts, band_of, language_of, refuse_emails, region_of
 from segue.events.importers.batch import Coded, ImportBatch
 from segue.events.importers.columns import TO_SECONDS, Frame, numbers
 from segue.events.importers.files import Raw
@@ -45,7 +45,7 @@ def split_tags(text: str | None, spec: Column | None) -> list[str] | None:
 
 def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) -> list[ItemRecord]:
     """What the rows tell of the items `ids`, one record each."""
-    texts = {f: frame.words(table.spec(f), f) for f in ("title", "artist", "album", "released", "media")}
+    texts = {f: frame.words(table.spec(f), f) for f in ("title", "artist", "album", "released", "media", "language")}
     tags = item_tags(frame, table.spec("tags"), rows)
     lengths = frame.numbers(table.spec("duration_s"), "duration_s").tolist()
     spec = table.spec("duration_s")
@@ -59,10 +59,26 @@ def item_records(frame: Frame, table: Table, rows: list[int], ids: list[str]) ->
             duration_s=length if 0 < length < 7 * 86_400 else None,
             tags=tags[place], released=released_of(texts["released"][row]),
             kind=texts["media"][row], playable=None if math.isnan(playable[row]) else playable[row] > 0,
-            extra=_extra(frame, table, row),
+            extra=_extra(frame, table, row), language=_language(texts["language"][row]),
         )  # fmt: skip
         out.append(record)
     return out
+
+
+def _language(text: str | None) -> str | None:
+    """The language of a row that tells something else as well: nothing where it cannot be read."""
+    try:
+        return language_of(text)
+    except BadInput:
+        return None
+
+
+def _wrong_language(text: str | None) -> str:
+    try:
+        language_of(text)
+    except BadInput as error:
+        return error.detail
+    return ""
 
 
 def item_tags(frame: Frame, spec: Column | None, rows: list[int]) -> list[list[str] | None]:
@@ -108,6 +124,8 @@ class FactMaker:
         if users:
             people = self._users(frame, [ids.get(i) for i in range(frame.n)])
         elif not self.gathers:
+            wrong = [_wrong_language(word) for word in frame.words(self.table.spec("language"), "language")]
+            frame.flag(np.array([bool(why) for why in wrong], np.bool_), wrong.__getitem__)
             rows = [i for i in range(frame.n) if not frame.bad[i]]
             items = item_records(frame, self.table, rows, [str(ids.get(i)) for i in rows])
         rejected = frame.refused(self.table.sources(), hide=users) + raw.lost
@@ -145,7 +163,7 @@ class FactMaker:
 
     def _users(self, frame: Frame, ids: list[str | None]) -> list[UserRecord]:
         table = self.table
-        fields = ("birth_date", "gender", "region", "country", "zip", "tags", "artists")
+        fields = ("birth_date", "gender", "region", "country", "zip", "tags", "artists", "language")
         words = {f: frame.words(table.spec(f), f) for f in fields if f not in self.gathers}
         numbers = {f: frame.numbers(table.spec(f), f).tolist() for f in ("age", "lat", "lon")}
         out = []
@@ -167,9 +185,10 @@ def user_record(name: str, told: dict[str, str | float | None], now: int, table:
     age, lat, lon = (None if (v := told.get(f)) is None else float(v) for f in ("age", "lat", "lon"))
     region, country, code, born = (None if (v := told.get(f)) is None else str(v) for f in PLACES)
     tags, artists = (split_tags(v if isinstance(v := told.get(f), str) else None, table.spec(f)) for f in ("tags", "artists"))
-    gender = told.get("gender")
+    gender, language = told.get("gender"), told.get("language")
     refuse_emails({"gender": [None if gender is None else str(gender)], "tags": tags, "artists": artists})
     return UserRecord(
         id=name, age_band=band_of(age, None, born, now), gender=None if gender is None else str(gender)[:32],
         region=region_of(PlaceFacts(region, country, lat, lon, code)), tags=tags, artists=artists,
+        language=language_of(None if language is None else str(language)),
     )  # fmt: skip

@@ -100,6 +100,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lon: Spec | None = None
     zip: Spec | None = None
     artists: Spec | None = None
+    language: Spec | None = None
 
     def spec(self, field: str) -> Column | None:
         """Where a field comes from, None when the mapping does not say."""

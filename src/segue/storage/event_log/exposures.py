@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 
 from segue.core.errors import Corrupt
-from segue.core.types import Context, Exposure, Query, Seeds, Slate
+from segue.core.types import MISSING, Context, Exposure, Query, Seeds, Slate
 
 Key = tuple[int, int]
 """When a slate was shown and its request id as SQLite keeps it: the order of slates."""
+_NOT_TOLD = (0, MISSING)
+"""What the last numbers of Asked are where an older version did not write them."""
 SEALED = "EXISTS (SELECT 1 FROM sealed_slates s WHERE s.request_id = e.request_id)"
 
 
@@ -26,7 +28,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
     tags: bytes
     exclude: bytes
     discovery: float | None
-    numbers: list[int]  # Exposure.applied, limit, device, age band, hour of the week, Exposure.popular_at
+    numbers: list[int]  # Exposure.applied, limit, device, age band, hour of the week, Exposure.popular_at, language
 
     @staticmethod
     def of(exposure: Exposure) -> Asked | None:
@@ -38,7 +40,8 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
         items, artists, tags, exclude = (
             one.astype("<i4").tobytes() for one in (seeds.items, seeds.artists, seeds.tags, query.exclude)
         )
-        numbers = [exposure.applied, query.limit, context.device, context.age_band, context.hour_of_week, exposure.popular_at]
+        numbers = [exposure.applied, query.limit, context.device, context.age_band, context.hour_of_week]
+        numbers += [exposure.popular_at, context.language]
         return Asked(items, artists, tags, exclude, query.discovery, numbers)
 
     def into(self, exposure: Exposure) -> Exposure:
@@ -46,7 +49,7 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
         items, artists, tags, exclude = (
             np.frombuffer(x, np.int32) for x in (self.items, self.artists, self.tags, self.exclude)
         )
-        applied, limit, device, age_band, hour, *popular_at = self.numbers
+        applied, limit, device, age_band, hour, popular_at, language = (*self.numbers, *_NOT_TOLD[len(self.numbers) - 5 :])
         query = Query(
             request_id=exposure.slate.request_id,
             user=exposure.user,
@@ -57,9 +60,9 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
             seeds=Seeds(items, artists, tags),
             exclude=exclude,
             discovery=self.discovery,
-            context=Context(exposure.region, device, age_band, hour),
+            context=Context(exposure.region, device, age_band, hour, language),
         )
-        return replace(exposure, asked=query, applied=applied, popular_at=popular_at[0] if popular_at else 0)
+        return replace(exposure, asked=query, applied=applied, popular_at=popular_at)
 
 
 class _Kind(msgspec.Struct, array_like=True, frozen=True):

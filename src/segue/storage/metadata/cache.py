@@ -15,7 +15,7 @@ from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.metadata.database import Database
 from segue.storage.metadata.names import SqliteNames
 
-FORMAT = f"2 of {__version__}"
+FORMAT = f"3 of {__version__}"
 """Another release may count other titles as one work, so it starts from the database once."""
 CURRENT = "current"
 SLACK_ROWS, SLACK_SHARE = 1000, 0.02

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.core.languages import language_code
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import MISSING, NO_DAY, Arrays, Int8, Int16, Int32, Items, Users
 from segue.storage.metadata.growable import Growable
@@ -74,6 +75,7 @@ class ItemColumns:
             lengths = [np.nan if r.duration_s is None else r.duration_s for r in records]
             self._duration.set(rows, np.array(lengths, np.float32))
             self._playable.set(rows, np.array([r.playable is not False for r in records], np.bool_))
+            self._language.set(rows, np.array([language_code(r.language) for r in records], np.int16))
             self._tags.set(rows.astype(np.int64), batch.tag_sizes, batch.tags)
             self._works.set(rows, batch.keys)
             self.titles.set(rows, [r.title or "" for r in records])
@@ -115,6 +117,7 @@ class ItemColumns:
         self._added = Growable(items.added)
         self._duration = Growable(items.duration_s, np.nan)
         self._playable = Growable(items.playable, True)
+        self._language = Growable(items.language, MISSING)
         self._tags = TagRows(items.tags_ptr, items.tags)
 
     def _resize(self, n: int) -> None:
@@ -123,6 +126,7 @@ class ItemColumns:
                 column.resize(n)
             self._duration.resize(n)
             self._playable.resize(n)
+            self._language.resize(n)
             self._works.resize(n)
             self._n = n
 
@@ -138,54 +142,65 @@ class ItemColumns:
             playable=self._playable.view(),
             tags_ptr=tags_ptr,
             tags=tags,
+            language=self._language.view(),
         )
 
 
 class UserColumns:
-    """Region and age band by dense user id; reads take no lock and may be a put behind, never torn."""
+    """Region, age band and language by dense user id; reads take no lock and may be a put behind, never torn."""
 
     def __init__(self) -> None:
         self._region: Growable[np.int16] = Growable(np.zeros(0, np.int16), MISSING, live=True)
         self._age: Growable[np.int8] = Growable(np.zeros(0, np.int8), MISSING, live=True)
+        self._language: Growable[np.int16] = Growable(np.zeros(0, np.int16), MISSING, live=True)
         self._publish()
 
     def put(self, rows: Int32, records: Sequence[UserRecord], regions: Int32) -> None:
         """Take over some rows (distinct); region ids fit into 15 bits."""
         self._region.resize(int(rows.max()) + 1)
         self._age.resize(int(rows.max()) + 1)
+        self._language.resize(int(rows.max()) + 1)
         self._region.set(rows, regions.astype(np.int16))
         bands = [MISSING if r.age_band is None else r.age_band for r in records]
         self._age.set(rows, np.array(bands, np.int8))
+        self._language.set(rows, np.array([language_code(r.language) for r in records], np.int16))
         self._publish()
 
     def get(self, dense: int) -> tuple[int, int]:
         """(region, age band), MISSING where unknown."""
-        region, age = self._seen
+        region, age, _ = self._seen
         if not 0 <= dense < len(region):
             return MISSING, MISSING
         return int(region[dense]), int(age[dense])
 
+    def language(self, dense: int) -> int:
+        """The code of a language, MISSING where unknown."""
+        language = self._seen[2]
+        return int(language[dense]) if 0 <= dense < len(language) else MISSING
+
     def facts(self, n: int) -> Users:
         """A copy of the columns with n rows; listeners known from events only are unknown."""
         out = Users.unknown(n)
-        region, age = self._seen
+        region, age, language = self._seen
         out.region[: len(region)] = region[:n]
         out.age_band[: len(age)] = age[:n]
+        out.language[: len(language)] = language[:n]
         return out
 
     def arrays(self) -> Arrays:
-        """Both columns, for the cache."""
-        region, age = self._seen
-        return {"region": region, "age_band": age}
+        """The columns, for the cache."""
+        region, age, language = self._seen
+        return {"region": region, "age_band": age, "language": language}
 
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """The inverse of `arrays`."""
         self._region = Growable(arrays["region"].view(np.int16), MISSING, live=True)
         self._age = Growable(arrays["age_band"].view(np.int8), MISSING, live=True)
+        self._language = Growable(arrays["language"].view(np.int16), MISSING, live=True)
         self._publish()
 
     def _publish(self) -> None:
-        self._seen: tuple[Int16, Int8] = (self._region.view(), self._age.view())
+        self._seen: tuple[Int16, Int8, Int16] = (self._region.view(), self._age.view(), self._language.view())
 
 
 def _part(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> Arrays:

@@ -118,6 +118,10 @@ class SqliteCatalogue:
         """(region, age band) of a user, MISSING where unknown: an array look-up, for the hot path."""
         return self._users.get(dense)
 
+    def user_language(self, dense: int) -> int:
+        """core.languages.language_code of a user, MISSING where unknown: an array look-up, for the hot path."""
+        return self._users.language(dense)
+
     def titles(self, dense: Int32) -> list[tuple[str, str]]:
         """(title, artist) of items; the external id stands in for a missing title, "" for a missing artist; NotFound."""
         dense = np.asarray(dense, np.int32)
