@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from segue.config import Settings, duration_ms, load
+from segue.config import Features, Settings, duration_ms, load
 from segue.core.errors import BadConfig
+from segue.features.compute import EXTRA
 
 
 def test_defaults_without_a_file(tmp_path: Path) -> None:
@@ -19,9 +21,22 @@ def test_reads_the_file_of_the_home(tmp_path: Path) -> None:
     assert settings.regions == {"Punjab": 330}
 
 
+def test_groups_of_features_are_those_that_there_are() -> None:
+    for group in EXTRA:
+        assert msgspec.convert({"groups": [group]}, Features).groups == (group,)
+    assert Features(groups=tuple(EXTRA), holidays=("12-25", "2026-04-05")).holidays == ("12-25", "2026-04-05")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("[radio]\ndiscovry = 0.3\n", "discovry"), ("[radio]\ndiscovery = 3\n", "discovery"), ("[radio\n", "TOML")],
+    [
+        ("[radio]\ndiscovry = 0.3\n", "discovry"),
+        ("[radio]\ndiscovery = 3\n", "discovery"),
+        ("[radio\n", "TOML"),
+        ('[features]\ngroups = ["moods"]\n', "moods"),
+        ('[features]\nholidays = ["Christmas"]\n', "holidays"),
+        ('[features]\nholidays = ["2026-02-30"]\n', "holidays: expected dates such as 2026-12-25 or 12-25, found '2026-02-30'"),
+    ],
 )
 def test_wrong_settings_are_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "segue.toml").write_text(text)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from segue.core.clock import calendar_days
 from segue.core.errors import BadConfig
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -115,8 +116,17 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[features]: what rankers look at."""
 
     groups: tuple[
-        Literal["tags", "habits", "clock", "audience", "wishes", "shelf", "language"], ...
+        Literal["tags", "habits", "clock", "audience", "wishes", "shelf", "language", "holidays"], ...
     ] = ()  # beside the usual columns
+    holidays: tuple[Annotated[str, Meta(pattern=r"^(\d{4}-)?\d{2}-\d{2}$")], ...] = ()  # of one year, or of every year
+
+    def __post_init__(self) -> None:
+        """ValueError, which becomes a BadConfig, for a day that no calendar has."""
+        for text in self.holidays:
+            try:
+                calendar_days([text])
+            except ValueError:
+                raise ValueError(f"holidays: expected dates such as 2026-12-25 or 12-25, found {text!r}") from None
 
 
 class Botify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

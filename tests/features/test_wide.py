@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+from segue.core.clock import calendar_days, hour_of_week
 from segue.core.languages import language_code
 from segue.core.types import Candidates, Context, Items, Query, Recent, Seeds
 from segue.features import compute, wide
@@ -173,6 +175,26 @@ def test_language_is_the_same_another_or_not_known() -> None:
     got = column(Query(1, 0, NOW, context=Context(language=language_code("pt"))), "language_match")
     assert got.tolist() == [-1, 1, 0, 0, -1] * (N // 5) + [0] * 4, "beyond the catalogue nothing is known"
     assert not column(Query(1, 0, NOW), "language_match").any()
+
+
+def test_holidays_by_the_local_day() -> None:
+    days = calendar_days(["12-25", "2024-10-08"])
+    near = replace(around(), holidays=days)
+
+    def told(when: datetime, offset: int = 0) -> tuple[float, float]:
+        now = round(when.timestamp() * 1000)
+        query = Query(1, 0, now, context=Context(hour_of_week=hour_of_week(now, offset)))
+        return tuple(column(query, name, near=near)[0] for name in GROUPS["holidays"])  # type: ignore[return-value]
+
+    assert told(datetime(2024, 10, 8, 0, 0, tzinfo=UTC)) == (1, 14), "Christmas is far"
+    assert told(datetime(2024, 10, 7, 23, 59, tzinfo=UTC)) == (0, 1)
+    assert told(datetime(2024, 10, 7, 23, 59, tzinfo=UTC), 60) == (1, 14), "it is past midnight there"
+    assert told(datetime(2024, 10, 8, 0, 15, tzinfo=UTC), -30) == (0, 1), "and not yet here"
+    assert told(datetime(2025, 12, 23, 12, 0, tzinfo=UTC)) == (0, 2)
+    assert told(datetime(2025, 12, 25, 12, 0, tzinfo=UTC)) == (1, 14)
+    assert told(datetime(2150, 12, 24, 12, 0, tzinfo=UTC)) == (0, 14), "no calendar goes on for ever"
+    query = Query(1, 0, round(datetime(2025, 12, 25, tzinfo=UTC).timestamp() * 1000))
+    assert not column(query, "holiday").any(), "without a list there are none"
 
 
 def test_what_nobody_names_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:

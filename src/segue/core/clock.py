@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from calendar import isleap
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,28 @@ def hours_of_week(at_ms: NDArray[np.int64], offset_minutes: NDArray[np.int64] | 
 def part_of_week(hour: int) -> int:
     """Part of the week, 0 to 7, of an hour of the week."""
     return (hour % 24) // 6 + (4 if hour >= 120 else 0)
+
+
+def local_day(at_ms: int, hour: int) -> int:
+    """Days since 1970-01-01 where the hour of the week is `hour` at this moment: of the places with that clock, the nearest
+    to UTC, at most 84 hours away."""
+    hours = at_ms // HOUR_MS
+    ahead = (hour - (hours + 72)) % WEEK_HOURS
+    return (hours + (ahead if ahead < WEEK_HOURS // 2 else ahead - WEEK_HOURS)) // 24
+
+
+def calendar_days(dates: Sequence[str]) -> NDArray[np.int32]:
+    """Days since 1970-01-01 of dates, ascending and distinct: "2026-12-25" is one, "12-25" one a year, 1995 to 2105.
+
+    02-29 comes in leap years. ValueError for what is no date.
+    """
+    found: set[int] = set()
+    for text in dates:
+        for year in (text,) if len(text) == 10 else (f"{year}-{text}" for year in range(1995, 2106)):
+            if text == "02-29" and not isleap(int(year[:4])):
+                continue
+            found.add(date.fromisoformat(year).toordinal() - date(1970, 1, 1).toordinal())
+    return np.array(sorted(found), np.int32)
 
 
 def iso(at_ms: int) -> str:

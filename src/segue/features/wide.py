@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.clock import DAY_MS
+from segue.core.clock import DAY_MS, local_day
 from segue.core.facts import tag_rows
 from segue.core.types import MISSING, Bool, Float32, Int32, Items, Query
 from segue.features.taste import LATEST
@@ -25,10 +25,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "wishes": ("asked", "asked_tags", "asked_artist"),
         "shelf": ("on_platform", "tags_number"),
         "language": ("language_match",),
+        "holidays": ("holiday", "to_holiday"),
     }
 )
 WIDE: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 YEAR_DAYS = 365.2425
+HOLIDAY_DAYS = 14
+"""Days before a holiday from which on it is looked forward to."""
 _STRANGER = np.zeros(0, np.float32)
 _BLOCK = 1 << 16
 
@@ -47,11 +50,13 @@ class Around:
     by_region: Float32  # (n, columns) the same by region
     regions: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     """The column of each region in by_region, below 0 for none."""
+    holidays: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Days since 1970-01-01, ascending."""
 
     def __post_init__(self) -> None:
         """Read-only, as mapped files are: the kernels are compiled for one kind of array."""
         for name, table in vars(self).items():
-            view = np.ascontiguousarray(table, np.int32 if name == "regions" else np.float32).view()
+            view = np.ascontiguousarray(table, np.int32 if name in ("regions", "holidays") else np.float32).view()
             view.flags.writeable = False
             object.__setattr__(self, name, view)
 
@@ -86,8 +91,10 @@ def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32,
             part[:] = _wishes(query, items, facts)
         elif group == "shelf":
             part[:] = _shelf(query, items, facts)
-        else:
+        elif group == "language":
             part[:, 0] = _language(query, items, facts)
+        else:
+            part[:] = _holidays(query, around)
 
 
 def _vectors(out: Float32, query: Query, items: Int32, around: Around) -> None:
@@ -166,6 +173,16 @@ def _language(query: Query, items: Int32, facts: Items) -> Float32:
         theirs = facts.language[items[known]]
         out[known] = np.where(theirs == MISSING, 0, np.where(theirs == mine, 1, -1))
     return out
+
+
+def _holidays(query: Query, around: Around) -> tuple[float, float]:
+    """Whether today is a holiday, and the days to the next one, at most HOLIDAY_DAYS; local days of the region."""
+    today = local_day(query.now, query.context.hour_of_week)
+    place = int(np.searchsorted(around.holidays, today))
+    now = place < len(around.holidays) and int(around.holidays[place]) == today
+    place += now
+    ahead = int(around.holidays[place]) - today if place < len(around.holidays) else HOLIDAY_DAYS
+    return float(now), float(min(ahead, HOLIDAY_DAYS))
 
 
 def lift_of(user: Int32, item: Int32, group: NDArray[np.integer], sizes: tuple[int, int], strength: float = 20.0) -> Float32:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from segue.core.clock import iso
@@ -45,7 +47,7 @@ def judge_since(
     trained_to = int(bundle.manifest["data"]["to_ms"])
     with workspace(settings.workspace) as folder:
         meter = Meter(progress or Quiet())
-        plain = Recipe(recipe.sources, recipe.ranker, None, recipe.live, groups=recipe.groups, people=recipe.people)
+        plain = replace(recipe, learned=None, elective=frozenset(), dispensable=frozenset())
         night = Night(plain, settings, meter, catalogue.facts, len(catalogue.users), folder, registry)
         with meter.phase("dataset"):
             history = _history(night, log, bundle, now)
@@ -108,5 +110,7 @@ def _ask(night: Night, bundle: Bundle, before: History, exam: Exam) -> dict[str,
 def _radio(night: Night, bundle: Bundle, recipe: Recipe, before: History, exam: Exam, answers: dict[str, Answers]) -> Judged:
     """The union of the sources as the bundle's own ranker orders it."""
     known = recipe.rankers()
-    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"]).seen_by(features_of(bundle))
+    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"]).seen_by(
+        features_of(bundle, night.recipe.holidays)
+    )
     return judge_radio(night, exam, answers, ranker_of(bundle, known), past.rows)

@@ -43,7 +43,7 @@ class Recipe:
     the match was played by models of the cut, and what serves is another fit, stored and read back.
     `elective` names sources that serve only where the night shows that the radio is better with them, `dispensable` those
     that serve unless it shows that it is not (election.elect).
-    `people` knows the listeners, `columns` says which features rankers learn from.
+    `people` knows the listeners, `columns` says which features rankers learn from, `holidays` are days since 1970-01-01.
     `groups` says by dimension (region, age band) which group each of some users is of, "" = not known.
     """
 
@@ -56,6 +56,7 @@ class Recipe:
     groups: Mapping[str, Callable[[Int32], Sequence[str]]] = field(default_factory=dict)
     people: Callable[[], People] = People.nobody
     columns: Columns = proven
+    holidays: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     rehearse: Callable[[Bundle], str] = lambda bundle: ""
 
     @property

@@ -27,6 +27,8 @@ AUDIENCE = "audience"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
+NO_HOLIDAYS: Int32 = np.zeros(0, np.int32)
+
 Factory = Callable[..., Any]
 """Builds a model from keyword hyperparameters: its class, or functools.partial of it."""
 
@@ -61,20 +63,27 @@ def ranker_of(bundle: Bundle, factories: Mapping[str, Factory]) -> Ranker:
     return ranker
 
 
-def features_of(bundle: Bundle) -> Features:
-    """The columns that the ranker of a bundle was trained on: by name, so that a model of last week serves after an update."""
+def features_of(bundle: Bundle, holidays: Int32 = NO_HOLIDAYS) -> Features:
+    """The columns that the ranker of a bundle was trained on: by name, so that a model of last week serves after an update.
+
+    holidays: days since 1970-01-01 as the settings have them now; a calendar is no part of a model.
+    """
     only = bundle.manifest.get("ranker_facts", {}).get("features")
-    around = around_of(bundle.arrays.get(VECTORS, {}), bundle.arrays.get(AUDIENCE, {}))
+    around = around_of(bundle.arrays.get(VECTORS, {}), bundle.arrays.get(AUDIENCE, {}), holidays)
     return Features(bundle.manifest["sources"], only=only, around=around)
 
 
-def around_of(factors: Mapping[str, NDArray[Any]], audience: Mapping[str, NDArray[Any]] | None = None) -> Around:
-    """What features look at besides the answers: the vectors that VECTORS has learned, the tables of People.audience; nothing
-    where there are none."""
+def around_of(
+    factors: Mapping[str, NDArray[Any]],
+    audience: Mapping[str, NDArray[Any]] | None = None,
+    holidays: Int32 = NO_HOLIDAYS,
+) -> Around:
+    """What features look at besides the answers: the vectors that VECTORS has learned, the tables of People.audience, the
+    holidays; nothing where there are none."""
     given = dict(vars(Around.nothing()))
     if {"users", "items"} <= factors.keys():
         given |= {name: factors[name] for name in ("users", "items")}
-    given |= audience or {}
+    given |= {**(audience or {}), "holidays": holidays}
     return Around(**given)
 
 

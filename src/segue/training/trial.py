@@ -99,7 +99,7 @@ def _fit_and_ask(night: Night, before: History, exam: Exam) -> tuple[dict[str, A
             factors = _on_disk(source.arrays(), ("users", "items"), night.folder / "cut")
         del source
     audience = night.people.audience(before) if night.looks_at("audience") else {}
-    return answers, around_of(factors, audience)
+    return answers, around_of(factors, audience, night.recipe.holidays)
 
 
 def _on_disk(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], folder: Path) -> dict[str, NDArray[Any]]:
@@ -167,7 +167,7 @@ class _Match:
             self.night.notes.append(f"measured the champion without {', '.join(gone)}: not in the recipe any more")
         ranker = self._ranker()
         ours_learned = any(ranker is one for one in self.choice.fitted.values())
-        theirs = past if ours_learned else past.seen_by(features_of(self.champion))
+        theirs = past if ours_learned else past.seen_by(features_of(self.champion, self.night.recipe.holidays))
         return judge_radio(self.night, exam, answers, ranker, theirs.rows)
 
     def _answers(self, before: History, exam: Exam, ours: Mapping[str, Answers]) -> dict[str, Answers]:

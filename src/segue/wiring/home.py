@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from segue import config
 from segue.catalogue.duplicates import join_duplicates
 from segue.catalogue.works import work_key
+from segue.core.clock import calendar_days
 from segue.core.errors import BadConfig, NotReady
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Recordings, Vectors
 from segue.core.records import Audio
-from segue.core.types import Items
+from segue.core.types import Int32, Items
 from segue.events.ingest import Ingest
 from segue.experiments.book import Book
 from segue.storage.journal import Journal
@@ -204,6 +205,11 @@ class Home:
             return {}
         dense = self.catalogue.regions.intern(names)
         return {int(region): self.settings.regions[name] for region, name in zip(dense, names, strict=True)}
+
+    @cached_property
+    def holidays(self) -> Int32:
+        """Days since 1970-01-01 of [features] holidays."""
+        return calendar_days(self.settings.features.holidays)
 
     def facts(self) -> Items:
         """The item columns as of now."""

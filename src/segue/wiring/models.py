@@ -44,7 +44,7 @@ def revived(home: Home, bundle: Bundle | None, ranker: Ranker) -> Model:
     newcomers: Ranker = blend(here=NEWCOMERS, away=NEWCOMERS)
     if bundle is None:
         return Model(tuple(sources), ranker, newcomers=newcomers)
-    features = features_of(bundle)
+    features = features_of(bundle, home.holidays)
     return Model(
         tuple(sources),
         ranker,

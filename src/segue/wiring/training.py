@@ -50,6 +50,7 @@ def recipe_of(home: Home, **more: Any) -> nightly.Recipe:
         "groups": groups(home),
         "people": lambda: People(home.catalogue.user_facts, home.utc_offsets),
         "columns": partial(proven, groups=home.settings.features.groups),
+        "holidays": home.holidays,
         "rehearse": partial(rehearse, home),
     }
     if home.settings.radio.weights:  # weights that somebody chose are not for the night to overrule
