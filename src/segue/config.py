@@ -116,7 +116,7 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[features]: what rankers look at."""
 
     groups: tuple[
-        Literal["tags", "habits", "clock", "audience", "wishes", "shelf", "language", "holidays"], ...
+        Literal["tags", "habits", "clock", "audience", "wishes", "shelf", "language", "holidays", "hours"], ...
     ] = ()  # beside the usual columns
     holidays: tuple[Annotated[str, Meta(pattern=r"^(\d{4}-)?\d{2}-\d{2}$")], ...] = ()  # of one year, or of every year
 

@@ -197,6 +197,22 @@ def test_holidays_by_the_local_day() -> None:
     assert not column(query, "holiday").any(), "without a list there are none"
 
 
+def test_plays_by_the_hour() -> None:
+    hours = np.random.default_rng(0).integers(0, 5, (N + 4, 24)).astype(np.uint16)
+    hours[3] = 0
+    memory = Memory(np.zeros(N + 4, np.uint16), np.zeros(N + 4, np.int64), np.zeros((N + 4, 2), np.float32), hours)
+    pool = Candidates(np.arange(N + 4, dtype=np.int32), np.zeros((N + 4, 0), np.float32), ())
+    features = Features((), only=GROUPS["hours"])
+    assert features.hourly
+    got = features.rows(Query(1, 0, NOW), pool, world(), memory)
+    lately = np.log1p(hours @ 0.5 ** (np.arange(24) / 3))
+    day = np.log1p(hours.sum(axis=1))
+    assert got[:, 0] == pytest.approx(lately - lately.mean(), abs=1e-5)
+    assert got[:, 1] == pytest.approx(day - day.mean(), abs=1e-5)
+    assert not Features((), only=["idle"]).hourly
+    assert not features.rows(Query(1, 0, NOW), pool, world(), replace(memory, hours=None)).any()
+
+
 def test_what_nobody_names_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a column nor a call."""
     made: list[tuple[str, ...]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +12,20 @@ import pytest
 from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLog, Loved, Ring, walks
 
 from segue.core.evidence import union
-from segue.core.types import Arrays, Candidates, Float32, History, Items, Query, Recent, Scored
-from segue.features.compute import Features, proven, remember
+from segue.core.types import Arrays, Candidates, Float32, History, Items, Query, Recent, Scored, Users
+from segue.features.compute import EXTRA, Features, proven, remember
 from segue.features.wide import Around
 from segue.ranking.boosting import Boosting
 from segue.ranking.logistic import Logistic
 from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.online_state.arrays import ArrayState
-from segue.training.dataset import build_history, park, split_by_time
+from segue.training.dataset import build_history, mapped, park, split_by_time
 from segue.training.exam import beaten_by, good_enough
+from segue.training.hours import ByHour
 from segue.training.learning import AHEAD, Past, Popular, examples, learnable
 from segue.training.measure import ask
 from segue.training.nightly import Recipe, Settings, features_of, ranker_of, run_night
+from segue.training.people import People
 from segue.training.registry import Registry
 from segue.training.replay import days_ahead, eligible, next_play, query_before
 
@@ -34,9 +37,32 @@ FACTS = replace(
     duration_s=(100 + 7 * np.arange(N_ITEMS)).astype(np.float32),
     tags_ptr=np.arange(N_ITEMS + 1, dtype=np.int64) * 2,
     tags=(np.arange(2 * N_ITEMS) % 7).astype(np.int32),
+    language=(np.arange(N_ITEMS) % 4 - 1).astype(np.int16),
 )
 _FACTORS = np.random.default_rng(9).normal(size=(N_USERS + N_ITEMS, 6)).astype(np.float32)
-AROUND = Around(_FACTORS[: N_USERS // 2], _FACTORS[N_USERS + 5 :], np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+_TABLES = np.random.default_rng(10).normal(size=(N_ITEMS, 5)).astype(np.float32)
+AROUND = Around(
+    _FACTORS[: N_USERS // 2],
+    _FACTORS[N_USERS + 5 :],
+    _TABLES[:, :3],
+    _TABLES[:, 3:],
+    np.array([1, -1, 0], np.int32),
+    np.arange(20_001, 20_100, 9, dtype=np.int32),
+)
+_TOLD = np.random.default_rng(11).integers(-1, 3, (3, N_USERS))
+PEOPLE = People(Users(_TOLD[0].astype(np.int16), _TOLD[1].astype(np.int8), _TOLD[2].astype(np.int16)), {0: 330, 2: -60})
+
+
+def every(sources: Sequence[str]) -> tuple[str, ...]:
+    """The columns of every group."""
+    return proven(sources, tuple(EXTRA))
+
+
+def past_of(folder: Path, history: History) -> Past:
+    """The past with every column, as the night makes it with every group named."""
+    park(history, folder)
+    given = {"chosen": every, "around": AROUND, "hours": ByHour.of(mapped(folder), CUT)}
+    return Past(folder, FACTS, Popular.of(split_by_time(history, CUT)[0]), ("ring", "loved"), **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +74,14 @@ def history() -> History:
 
 @pytest.fixture(scope="module")
 def past(history: History, tmp_path_factory: pytest.TempPathFactory) -> Past:
-    folder = tmp_path_factory.mktemp("parked")
-    park(history, folder)
-    return Past(folder, FACTS, Popular.of(split_by_time(history, CUT)[0]), ("ring", "loved"), around=AROUND)
+    return past_of(tmp_path_factory.mktemp("parked"), history)
 
 
 def moments(history: History) -> list[Query]:
     held = split_by_time(history, CUT)[1]
     users = eligible(held, history)
     days = days_ahead(history, held, users, CUT, 10).queries
-    return [*days, *next_play(history, held, users, 10, np.random.default_rng(0)).queries]
+    return [*days, *PEOPLE.asking(next_play(history, held, users, 10, np.random.default_rng(0))).queries]
 
 
 def test_a_query_knows_only_what_came_before_it(history: History) -> None:
@@ -99,8 +123,8 @@ def test_outcomes(history: History, past: Past) -> None:
 def test_the_night_has_the_rows_of_the_day_to_the_bit(history: History, past: Past, tmp_path: Path) -> None:
     """Fold the log up to a moment, ask the state as by day, and compare with the replay of that moment."""
     events = walks()
-    features = Features(("ring", "loved"), only=proven(("ring", "loved")), around=AROUND)
-    assert {"vector_user", "vector_here", "idle"} <= set(features.names)
+    features = Features(("ring", "loved"), only=every(("ring", "loved")), around=AROUND)
+    assert set(features.names) == set(Features(("ring", "loved")).names), "every column that there is"
     rng = np.random.default_rng(1)
     asked = [query for query in moments(history) if query.session]
     for place, query in enumerate([asked[i] for i in rng.choice(len(asked), 5, replace=False)]):
@@ -110,7 +134,9 @@ def test_the_night_has_the_rows_of_the_day_to_the_bit(history: History, past: Pa
         evidence = rng.normal(size=(30, 2)).astype(np.float32)
         pool = Candidates(items, evidence, ("ring", "loved"))
         by_day = replace(query, recent=_until(with_state, query))
-        memory = remember(with_state, by_day, items)
+        memory = remember(with_state, by_day, items, hourly=features.hourly)
+        assert memory.hours is not None
+        assert memory.hours.any(), "somebody was there within the day"
         night = past.memory(query, items)
         assert night.times.tolist() == memory.times.tolist()
         assert night.last.tolist() == memory.last.tolist()
@@ -182,13 +208,11 @@ def test_shuffling_the_future_changes_no_feature_of_the_past(history: History, p
         item, signal = history.item.copy(), history.signal.copy()
         item[late], signal[late] = history.item[order], -history.signal[order]
         shuffled = replace(history, item=item, signal=signal)
-        park(shuffled, tmp_path / str(place))
-        other = Past(
-            tmp_path / str(place), FACTS, Popular.of(split_by_time(shuffled, CUT)[0]), ("ring", "loved"), around=AROUND
-        )
+        other = past_of(tmp_path / str(place), shuffled)
         row = query.request_id - 1
         start = int(np.searchsorted(history.user, np.int32(query.user)))
         again = query_before(shuffled, start, row, now=query.now, session=query.session - 1, limit=10)
+        again = replace(again, context=query.context)
         pool = Candidates(np.arange(30, dtype=np.int32), rng.normal(size=(30, 2)).astype(np.float32), ("ring", "loved"))
         assert past.rows(query, pool).tobytes() == other.rows(again, pool).tobytes()
         assert past.outcome(query)[1].tolist() != other.outcome(again)[1].tolist(), "the future did change"

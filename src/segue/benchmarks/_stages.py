@@ -37,7 +37,8 @@ from segue.evaluation.ranking import at_cutoffs
 from segue.features.compute import Features
 from segue.features.wide import Around
 from segue.simulator.town import UNTIL_MS, Town
-from segue.training.dataset import Held, build_history, park, split_by_time
+from segue.training.dataset import Held, build_history, mapped, park, split_by_time
+from segue.training.hours import ByHour
 from segue.training.learning import WEAK, Past, Popular
 from segue.training.measure import Answers, ask, heads
 from segue.training.people import People
@@ -213,7 +214,11 @@ class Table:
         answers, around = got
         self.data, self.names = data, tuple(answers)
         park(data.history, folder)
-        past = Past(folder, data.history.facts, Popular.of(data.before), self.names, chosen=every_column, around=around)
+        before = data.before
+        park(before, folder / "before")
+        hours = ByHour.of(mapped(folder / "before"), before.now)
+        given: dict[str, Any] = {"chosen": every_column, "around": around, "hours": hours}
+        past = Past(folder, data.history.facts, Popular.of(before), self.names, **given)
         self.columns = past.features.names
         pools, rows, evidence, heard = [], [], [], []
         for place, query in enumerate(data.tasks.queries):

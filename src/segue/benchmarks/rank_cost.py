@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from segue.core.types import Candidates, Items, Query, Recent
-from segue.features.compute import Features, Memory, proven
+from segue.core.clock import HOUR_MS, calendar_days
+from segue.core.types import Candidates, Context, Items, Query, Recent, Seeds
+from segue.features.compute import EXTRA, Features, Memory, proven
 from segue.features.wide import WIDE, Around
 from segue.ranking.boosting import Boosting
 from segue.ranking.forest import Forest
 from segue.ranking.logistic import Logistic
+from segue.storage.online_state.hours import HOURS, WORDS, read_hours
 
 SOURCES = ("als", "artist", "cooccurrence", "fresh", "popular", "session_knn", "user_knn")
 EXAMPLES = 20_000
@@ -39,12 +41,16 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         duration_s=rng.uniform(120, 300, SONGS).astype(np.float32),
         tags_ptr=np.arange(SONGS + 1, dtype=np.int64) * 3,
         tags=rng.integers(0, 300, 3 * SONGS).astype(np.int32),
+        language=rng.integers(0, 20, SONGS).astype(np.int16),
     )
     vectors = rng.normal(size=(SONGS, 64)).astype(np.float32)
-    around = Around(vectors[:1], vectors, *(np.zeros((0, 0), np.float32),) * 2)
+    tables = rng.normal(size=(SONGS, 8)).astype(np.float32), rng.normal(size=(SONGS, 64)).astype(np.float32)
+    around = Around(vectors[:1], vectors, *tables, np.arange(64, dtype=np.int32), calendar_days(["01-01", "12-25"]))
     usual = proven(SOURCES)
     features = Features(SOURCES, only=usual, around=around)
     plain = Features(SOURCES, only=[name for name in usual if name not in WIDE])
+    more = {group: Features(SOURCES, only=proven(SOURCES, (group,)), around=around) for group in EXTRA}
+    hours = rng.integers(0, 9, (SONGS, WORDS)).astype(np.uint16)
     rows = np.concatenate([features.rows(*request(rng, 500, facts)) for _ in range(EXAMPLES // 500)])
     logit = rows[:, 0] + rows[:, 1] * rows[:, 2] + rng.normal(0, 0.5, len(rows))
     truth = logit > np.median(logit)
@@ -60,6 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         whole = query, candidates, facts, memory
         cost = {"features_ms": spent(lambda: features.rows(*whole), args.repeats)}  # noqa: B023
         cost["features_without_vectors_and_ways_ms"] = spent(lambda: plain.rows(*whole), args.repeats)  # noqa: B023
+        cost |= {f"features_with_{group}_ms": spent(lambda: made.rows(*whole), args.repeats) for group, made in more.items()}  # noqa: B023
+        cost["by_hour_ms"] = spent(lambda: read_hours(hours, candidates.items, NOW // HOUR_MS), args.repeats)  # noqa: B023
         for ranker in rankers:
             cost[f"{ranker.name}_ms"] = spent(lambda: ranker.score(query, candidates, asked), args.repeats)  # noqa: B023
         out[f"{n} candidates"] = cost
@@ -77,8 +85,10 @@ def request(rng: np.random.Generator, n: int, facts: Items) -> tuple[Query, Cand
     recent = Recent(played, signal, np.ones(64, np.float32), at, np.arange(64) < 8)
     times = rng.integers(0, 3, n).astype(np.uint16)
     popularity = rng.random((n, 2)).astype(np.float32)
-    memory = Memory(times, np.where(times > 0, NOW - 86_400_000, 0).astype(np.int64), popularity)
-    return Query(1, 0, NOW, recent=recent), Candidates(items, evidence, SOURCES), facts, memory
+    hours = rng.integers(0, 9, (n, HOURS)).astype(np.uint16)
+    memory = Memory(times, np.where(times > 0, NOW - 86_400_000, 0).astype(np.int64), popularity, hours)
+    context, seeds = Context(region=3, device=1, age_band=2, hour_of_week=20, language=5), Seeds(tags=np.array([7], np.int32))
+    return Query(1, 0, NOW, recent=recent, context=context, seeds=seeds), Candidates(items, evidence, SOURCES), facts, memory
 
 
 def spent(work: Callable[[], object], repeats: int) -> float:

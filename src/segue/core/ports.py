@@ -120,6 +120,11 @@ class OnlineState(Protocol):
         """Per item (expected share heard, log decayed plays), (n, 2): features for the ranker, shrunk to the parent."""
         ...
 
+    def by_hour(self, items: Int32, now: int) -> NDArray[np.uint16]:
+        """Per item the listeners who played it in the hour (UTC) of `now` (ms) and in each of the 23 before, (n, 24), newest
+        first; a listener counts once an hour."""
+        ...
+
     def digest(self) -> str:
         """A hash over every byte of the state."""
         ...

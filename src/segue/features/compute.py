@@ -72,6 +72,10 @@ class RemembersPlays(Protocol):
         """(expected share heard, log(1 + decayed plays)), (n, 2)."""
         ...
 
+    def by_hour(self, items: Int32, now: int) -> NDArray[np.uint16]:
+        """Listeners in the hour of `now` (ms) and in each of the 23 before, (n, 24), newest first."""
+        ...
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -80,13 +84,15 @@ class Memory:
     times: NDArray[np.uint16]  # (n,) how often this listener has played it
     last: Int64  # (n,) when last, ms, 0 never
     popularity: Float32  # (n, 2) expected share heard, log(1 + decayed plays)
+    hours: NDArray[np.uint16] | None = None  # (n, 24) listeners by hour, newest first; None where nobody asks
 
 
-def remember(state: RemembersPlays, query: Query, items: Int32) -> Memory:
-    """Ask the state, or whoever stands in for it, what it knows of the items."""
+def remember(state: RemembersPlays, query: Query, items: Int32, *, hourly: bool = False) -> Memory:
+    """Ask the state, or whoever stands in for it, what it knows of the items; `hourly`: the listeners by hour too."""
     times, last = state.heard(query.user, items)
     place = query.context
-    return Memory(times, last, state.popularity(items, place.region, place.hour_of_week))
+    hours = state.by_hour(items, query.now) if hourly else None
+    return Memory(times, last, state.popularity(items, place.region, place.hour_of_week), hours)
 
 
 class Features:
@@ -127,6 +133,7 @@ class Features:
             self._kept = np.array([made.index(name) for name in only], np.intp)
         self._width = len(made)
         self.names: tuple[str, ...] = made if only is None else tuple(only)
+        self.hourly = "hours" in self._groups  # whether rows() needs Memory.hours
         self._tasteful = any(name in TASTE for name in self.names)
 
     def rows(self, query: Query, candidates: Candidates, facts: Items, memory: Memory) -> Float32:
@@ -143,7 +150,7 @@ class Features:
         out[:, 6 * m : 7 * m] = said
         out[:, 7 * m + len(OWN) + len(TASTE) : self._usual] = _context(query)
         if self._groups:
-            fill_wide(out[:, self._usual :], self._groups, query, candidates.items, facts, self._around)
+            fill_wide(out[:, self._usual :], self._groups, query, candidates.items, facts, self._around, memory.hours)
         recent, song = query.recent, _song(candidates.items, facts)
         fill_own(
             out[:, 7 * m :],

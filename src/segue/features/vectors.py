@@ -132,3 +132,21 @@ def count_groups(user: Int32, item: Int32, group: Int32, out: Float32) -> None:
         theirs = group[user[i]]
         if 0 <= theirs < out.shape[1]:
             out[item[i], theirs] += 1
+
+
+@njit(cache=True, nogil=True)
+def fill_hours(out: Float32, hours: NDArray[np.uint16], weights: NDArray[np.float64]) -> None:
+    """Write the columns of wide.GROUPS["hours"] into out (n, 2) from listeners by hour (n, 24): log(1 + the weighted sum) and
+    log(1 + the sum), each less its mean over the candidates."""
+    mean = np.zeros(2)
+    for i in range(len(out)):
+        lately, day = 0.0, 0.0
+        for k in range(hours.shape[1]):
+            lately += weights[k] * hours[i, k]
+            day += hours[i, k]
+        out[i, 0], out[i, 1] = log1p(lately), log1p(day)
+        mean[0] += out[i, 0] / len(out)
+        mean[1] += out[i, 1] / len(out)
+    for i in range(len(out)):
+        out[i, 0] -= mean[0]
+        out[i, 1] -= mean[1]

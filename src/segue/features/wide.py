@@ -13,7 +13,7 @@ from segue.core.clock import DAY_MS, local_day
 from segue.core.facts import tag_rows
 from segue.core.types import MISSING, Bool, Float32, Int32, Items, Query
 from segue.features.taste import LATEST
-from segue.features.vectors import count_groups, fill_vectors, ways
+from segue.features.vectors import count_groups, fill_hours, fill_vectors, ways
 
 Float64 = NDArray[np.float64]
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -26,10 +26,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "shelf": ("on_platform", "tags_number"),
         "language": ("language_match",),
         "holidays": ("holiday", "to_holiday"),
+        "hours": ("hour_plays", "day_plays"),
     }
 )
 WIDE: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 YEAR_DAYS = 365.2425
+HOUR_WEIGHTS: Float64 = np.exp2(-np.arange(24) / 3)
+"""What a listener k hours ago counts in hour_plays: half of one three hours later."""
 HOLIDAY_DAYS = 14
 """Days before a holiday from which on it is looked forward to."""
 _STRANGER = np.zeros(0, np.float32)
@@ -67,12 +70,20 @@ class Around:
         return Around(blank, blank, blank, blank)
 
 
-def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32, facts: Items, around: Around) -> None:
+def fill_wide(
+    out: Float32,
+    groups: tuple[str, ...],
+    query: Query,
+    items: Int32,
+    facts: Items,
+    around: Around,
+    hours: NDArray[np.uint16] | None = None,
+) -> None:
     """Write the columns of some groups side by side into out (n, their columns), zeros so far, a candidate a row.
 
     Items beyond the facts or the vectors are strangers to them: 0. What is asked of the listener is asked of the newest LATEST
-    plays and votes, as many as the state keeps whatever its settings and no more by night. Nothing here reads counts that state
-    and history round differently, so both give the same bits.
+    plays and votes, as many as the state keeps whatever its settings and no more by night; hours (n, 24) are listeners by hour.
+    Nothing here reads counts that state and history round differently, so both give the same bits.
     """
     at = 0
     for group in groups:
@@ -93,8 +104,10 @@ def fill_wide(out: Float32, groups: tuple[str, ...], query: Query, items: Int32,
             part[:] = _shelf(query, items, facts)
         elif group == "language":
             part[:, 0] = _language(query, items, facts)
-        else:
+        elif group == "holidays":
             part[:] = _holidays(query, around)
+        elif hours is not None:
+            fill_hours(part, hours, HOUR_WEIGHTS)
 
 
 def _vectors(out: Float32, query: Query, items: Int32, around: Around) -> None:

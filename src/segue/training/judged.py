@@ -11,8 +11,9 @@ from segue.core.errors import NotReady
 from segue.core.ports import ArtifactStore, Catalogue, EventLog
 from segue.core.types import History
 from segue.training.contest import figures
-from segue.training.dataset import build_history, park, split_by_time
+from segue.training.dataset import build_history, mapped, park, split_by_time
 from segue.training.exam import Exam, judge_radio, plan
+from segue.training.hours import ByHour
 from segue.training.learning import Past, Popular
 from segue.training.measure import Answers, Judged, ask
 from segue.training.nightly import workspace
@@ -110,7 +111,7 @@ def _ask(night: Night, bundle: Bundle, before: History, exam: Exam) -> dict[str,
 def _radio(night: Night, bundle: Bundle, recipe: Recipe, before: History, exam: Exam, answers: dict[str, Answers]) -> Judged:
     """The union of the sources as the bundle's own ranker orders it."""
     known = recipe.rankers()
-    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"]).seen_by(
-        features_of(bundle, night.recipe.holidays)
-    )
-    return judge_radio(night, exam, answers, ranker_of(bundle, known), past.rows)
+    features = features_of(bundle, night.recipe.holidays)
+    hours = ByHour.of(mapped(night.history), before.now) if features.hourly else None
+    past = Past(night.history, night.facts, Popular.of(before), bundle.manifest["sources"], hours=hours)
+    return judge_radio(night, exam, answers, ranker_of(bundle, known), past.seen_by(features).rows)

@@ -19,6 +19,7 @@ from segue.evaluation.calibration import Calibration, calibration
 from segue.features.compute import Features, Memory, proven
 from segue.features.wide import Around
 from segue.training.dataset import mapped
+from segue.training.hours import ByHour
 from segue.training.kernels import fresh_shares
 from segue.training.measure import Answers, allowed
 from segue.training.replay import Tasks
@@ -95,13 +96,14 @@ class Past:
         *,
         chosen: Columns = proven,
         around: Around | None = None,
+        hours: ByHour | None = None,
     ) -> None:
         columns = mapped(folder)
         self.user, self.item, self.at = columns["user"], columns["item"], columns["at"]
         self.session, self.signal = columns["session"], columns["signal"]
         self.facts = facts
         self.popular = popular
-        self._chosen, self._around = chosen, around
+        self._chosen, self._around, self._hours = chosen, around, hours
         self.features = Features(sources, only=chosen(sources), around=around)
 
     def with_sources(self, sources: Sequence[str]) -> Past:
@@ -131,7 +133,8 @@ class Past:
             counts = np.bincount(place[mine], minlength=len(items))
             times = np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
             np.maximum.at(last, place[mine], self.at[start:stop][mine].astype(np.int64) * 1000)
-        return Memory(times, last, self.popular.table[items])
+        hours = self._hours.of_moment(items, query.now) if self._hours is not None and self.features.hourly else None
+        return Memory(times, last, self.popular.table[items], hours)
 
     def outcome(self, query: Query) -> tuple[Int32, NDArray[np.int8]]:
         """What became of a query: items played after it, ascending, and the sign of what was thought of each.

@@ -14,9 +14,10 @@ from segue.core.stages import Ranker
 from segue.core.types import History
 from segue.features.wide import Around
 from segue.training.contest import choose_cut, compare, opponent_kind, plain_json
-from segue.training.dataset import split_by_time, unpark
+from segue.training.dataset import mapped, split_by_time, unpark
 from segue.training.election import elect
 from segue.training.exam import Choice, Exam, choose_ranker, deciding, judge_radio, plan
+from segue.training.hours import ByHour
 from segue.training.learning import Past, Popular
 from segue.training.measure import Answers, Judged, MostPlayed, Values, alone, ask, at_random
 from segue.training.quality import describe, enrich, gather
@@ -56,7 +57,10 @@ def run_trial(night: Night, now: int) -> Trial:
         choice = Choice(plain, "nothing to choose by: not evaluated")
         return Trial(counts, "none" if champion is None else "not measured", choice)
     answers, around = _fit_and_ask(night, before, exam)
-    past = Past(night.history, night.facts, Popular.of(before), list(answers), chosen=night.recipe.columns, around=around)
+    hourly = night.looks_at("hours") or (champion is not None and features_of(champion).hourly)
+    hours = ByHour.of(mapped(night.history), cut) if hourly else None
+    given: dict[str, Any] = {"chosen": night.recipe.columns, "around": around, "hours": hours}
+    past = Past(night.history, night.facts, Popular.of(before), list(answers), **given)
     everyone = answers
     with night.meter.phase("election"):
         answers = _elected(night, exam, answers, past)

@@ -111,7 +111,7 @@ def _source(name: str, factory: Callable[..., Any], bundle: Bundle | None) -> Ca
 
 def _rows(home: Home, features: Features, query: Query, candidates: Candidates) -> NDArray[np.float32]:
     """The features by day: what the state remembers where the night asks its history."""
-    return features.rows(query, candidates, home.facts(), remember(home.state, query, candidates.items))
+    return features.rows(query, candidates, home.facts(), remember(home.state, query, candidates.items, hourly=features.hourly))
 
 
 def fusion(home: Home) -> Callable[..., Ranker]:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.actions import Action
-from segue.core.clock import DAY_MS, WEEK_HOURS, part_of_week
+from segue.core.clock import DAY_MS, HOUR_MS, WEEK_HOURS, part_of_week
 from segue.core.errors import Corrupt, NotReady
 from segue.core.hashing import hash64
 from segue.core.ports import EventLog
 from segue.core.types import Bool, Events, Float32, Int32, Int64, Recent, Scored
 from segue.storage.online_state.batch import Batch, short_session, to_batch
-from segue.storage.online_state.fold import fold_events, read_pairs, read_recent
+from segue.storage.online_state.fold import Counted, fold_events, read_pairs, read_recent
+from segue.storage.online_state.hours import read_hours
 from segue.storage.online_state.store import Store, View
 from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
 
@@ -104,7 +105,7 @@ class ArrayState:
             fresh = events[int(np.searchsorted(seq, header["applied"], "right")) :]
             if len(fresh):
                 batch = to_batch(fresh, self.utc_offsets)
-                self._store.need(int(batch.user.max()) + 1, int(batch.row.max()) + 1)
+                self._store.need(*(int(column.max()) + 1 for column in (batch.user, batch.row, batch.item)))
                 header["folding"] = 1  # from here to the end a crash costs a rebuild: nothing that can wait is in between
                 self._fold(batch)
                 header["applied"] = seq[-1]
@@ -115,7 +116,8 @@ class ArrayState:
         done = 0
         while True:
             view = self._store.view()
-            done = fold_events(batch, done, view.listeners, view.pairs, view.cells, clock, self._life_ms)
+            counted = Counted(view.cells, view.hours)
+            done = fold_events(batch, done, view.listeners, view.pairs, counted, clock, self._life_ms)
             if done == len(batch.user):
                 return
             lives = float(batch.at[done] / self._life_ms)
@@ -262,6 +264,11 @@ class ArrayState:
         """
         wanted = np.ascontiguousarray(items, np.int32)
         return features(self._store.view().cells, self._ask(region, hour_of_week), wanted)
+
+    def by_hour(self, items: Int32, now: int) -> NDArray[np.uint16]:
+        """Listeners who played each item in the hour (UTC) of `now` (ms) and in each of the 23 before it, (n, 24), the newest
+        first; one counts once an hour. What the log holds beyond `now` is not in it."""
+        return read_hours(self._store.view().hours, np.ascontiguousarray(items, np.int32), now // HOUR_MS)
 
     def hours(self, region: int) -> NDArray[np.float64]:
         """Decayed (plays, finished, rejected, seconds heard) by local hour of the week, (168, 4), as of the newest play.

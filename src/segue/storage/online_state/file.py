@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from segue.core.errors import NotReady
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of every file in the folder: raise it whenever a byte changes its meaning, and old folders are folded anew."""
 MAGIC = b"SEGUEST\x01"
 
@@ -34,6 +34,7 @@ HEADER = np.dtype(
         ("clock", "<i8", (2,)),  # newest moment counted (ms), landmark (half-lives since 1970)
         ("pairs", "<i8", (3,)),  # of each table: segments in use, the spare one, keys
         ("sums", "<i8", (3,)),
+        ("items", "<i8"),  # rows in use
     ]
 )
 
@@ -80,6 +81,8 @@ class MappedArray:
         access = mmap.ACCESS_COPY if self._read_only else mmap.ACCESS_WRITE
         with open(self.path, "rb" if self._read_only else "r+b") as file:
             rows = os.fstat(file.fileno()).st_size // self.row_bytes
+            if not rows:
+                raise NotReady(f"{self.path} was written by an earlier version; start the server or import events first")
             self._map = mmap.mmap(file.fileno(), rows * self.row_bytes, access=access)
         self.array: NDArray[Any] = np.frombuffer(self._map, self.dtype).reshape(rows, *self.tail)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segue.core.actions import DISLIKED_BIT, HIDDEN_BIT, LIKED_BIT, SAVED_BIT, SHOWN_BIT, Action
 from segue.storage.online_state.batch import Batch
+from segue.storage.online_state.hours import add_listener, expect_hours
 from segue.storage.online_state.pairs import AHEAD, Table, expect_key, find, has_room, insert, kernel, pack_key
 from segue.storage.online_state.prefetch import prefetch
 from segue.storage.online_state.tops import DEPTH, REBASE_AFTER, Cells, cell_of, count, part_of
@@ -49,6 +50,13 @@ class Listeners(NamedTuple):
 
     counts: NDArray[np.uint32]  # (users, COUNTS)
     entries: NDArray[np.int64]  # (users, ring, 2)
+
+
+class Counted(NamedTuple):
+    """What is kept by song."""
+
+    cells: Cells
+    hours: NDArray[np.uint16]  # (items, hours.WORDS)
 
 
 @kernel
@@ -124,7 +132,7 @@ def fresh_share(before: int, lives: float) -> float:
 
 
 @kernel
-def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int, life_ms: float) -> float:
+def _fold_pair(listeners: Listeners, pairs: Table, hours: NDArray[np.uint16], batch: Batch, i: int, life_ms: float) -> float:
     """Update what is known of (user, item); what a play or vote counts for popularity, 0 for what says nothing new."""
     user, action, signal = batch.user[i], batch.action[i], batch.signal[i]
     play = action in (A_COMPLETED, A_SKIPPED)
@@ -134,6 +142,7 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int, life_ms
     counts = 0.0
     if play:
         counts = fresh_share(times, (batch.at[i] - pairs.rows[slot, LAST]) / life_ms)
+        add_listener(hours, batch.item[i], batch.at[i], pairs.rows[slot, LAST])
         _add_novelty(listeners, user, times, signal)
         times = min(times + 1, 0xFFFF)
         pairs.rows[slot, LAST] = max(pairs.rows[slot, LAST], batch.at[i])
@@ -149,7 +158,7 @@ def _fold_pair(listeners: Listeners, pairs: Table, batch: Batch, i: int, life_ms
 
 
 @kernel
-def _anticipate(batch: Batch, i: int, listeners: Listeners, pairs: Table, cells: Cells) -> None:
+def _anticipate(batch: Batch, i: int, listeners: Listeners, pairs: Table, cells: Cells, hours: NDArray[np.uint16]) -> None:
     """Ask for the rows that event i will touch; a wrong guess costs nothing."""
     user, item = batch.user[i], batch.item[i]
     if user < 0 or item < 0:
@@ -159,31 +168,33 @@ def _anticipate(batch: Batch, i: int, listeners: Listeners, pairs: Table, cells:
         ring = listeners.entries.shape[1]
         seen = int(np.int64(listeners.counts[user, PLAYS_SEEN]))
         prefetch(listeners.entries, (np.int64(user) * ring + seen % ring) * 2)
+        expect_hours(hours, item)
         for level in range(DEPTH):
             expect_key(cells.table, pack_key(cell_of(batch.row[i], part_of(batch.hour[i]), level), item))
 
 
 @kernel
 def fold_events(
-    batch: Batch, start: int, listeners: Listeners, pairs: Table, cells: Cells, clock: NDArray[np.int64], life_ms: float
+    batch: Batch, start: int, listeners: Listeners, pairs: Table, counted: Counted, clock: NDArray[np.int64], life_ms: float
 ) -> int:
     """Fold events from `start` on: len(batch.user) when done, else the place of the first that cannot be folded yet.
 
     Then either a table needs room, or the landmark must move: the event is REBASE_AFTER half-lives or more beyond it.
     """
+    cells, hours = counted.cells, counted.hours
     for i in range(start, len(batch.user)):
         if not has_room(pairs, 1) or not has_room(cells.table, DEPTH):
             return i
         if i + 2 * AHEAD < len(batch.user):
             prefetch(listeners.counts, np.int64(max(batch.user[i + 2 * AHEAD], 0)) * COUNTS)
-            _anticipate(batch, i + AHEAD, listeners, pairs, cells)
+            _anticipate(batch, i + AHEAD, listeners, pairs, cells, hours)
         user, item, action = batch.user[i], batch.item[i], batch.action[i]
         if user < 0 or item < 0 or action < A_SHOWN or (action > A_RATED and action != A_HIDDEN):
             continue
         lives = batch.at[i] / life_ms
         if action >= A_COMPLETED and lives - clock[1] >= REBASE_AFTER:
             return i
-        counts = _fold_pair(listeners, pairs, batch, i, life_ms)
+        counts = _fold_pair(listeners, pairs, hours, batch, i, life_ms)
         if action < A_COMPLETED:
             continue
         what = (np.int64(batch.session[i]) << 32) | item

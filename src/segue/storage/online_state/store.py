@@ -17,10 +17,11 @@ from segue.storage.durable import sync_folder
 from segue.storage.online_state import fold, tops
 from segue.storage.online_state.file import HEADER, LAYOUT, MAGIC, FolderLock, MappedArray, boot_id
 from segue.storage.online_state.fold import COUNTS, Listeners
+from segue.storage.online_state.hours import WORDS
 from segue.storage.online_state.pairs import DIRECTORY_BITS, MAX_SEGMENTS, SLOTS, Table
 from segue.storage.online_state.tops import CELLS_A_REGION, META, TOP, UNSET, Cells
 
-FIRST_USERS, FIRST_REGIONS, FIRST_SEGMENTS = 1024, 8, 32
+FIRST_USERS, FIRST_REGIONS, FIRST_SEGMENTS, FIRST_ITEMS = 1024, 8, 32, 1024
 _LISTENERS = ("counts", "entries")
 _TABLES = {"pairs": fold.ROW, "sums": tops.ROW}
 _CELLS = ("totals", "items", "sums", "meta")
@@ -32,6 +33,7 @@ class View(NamedTuple):
     listeners: Listeners
     pairs: Table
     cells: Cells
+    hours: NDArray[np.uint16]
 
 
 def _files(ring: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
@@ -45,6 +47,7 @@ def _files(ring: int) -> dict[str, tuple[str, tuple[int, ...], int]]:
         "cells.sums": ("<f8", (TOP,), cells),
         "cells.meta": ("<i4", (META,), cells),
         "cells.hours": ("<f8", (WEEK_HOURS, 4), FIRST_REGIONS),
+        "items.hours": ("<u2", (WORDS,), FIRST_ITEMS),
     }
     for table, words in _TABLES.items():
         files[f"{table}.directory"] = ("<u4", (), 1 << DIRECTORY_BITS)
@@ -113,7 +116,9 @@ class Store:
 
         totals, tops, sums, meta = (array(f"cells.{n}") for n in _CELLS)
         cells = Cells(table("sums"), totals, tops, sums, meta, array("cells.hours"))
-        return View(Listeners(array("listeners.counts"), array("listeners.entries")), table("pairs"), cells)
+        return View(
+            Listeners(array("listeners.counts"), array("listeners.entries")), table("pairs"), cells, array("items.hours")
+        )
 
     def _trusted(self) -> bool:
         header = self.header
@@ -150,11 +155,12 @@ class Store:
             self._view = self._arrays()
             self.header["generation"] += 1
 
-    def need(self, users: int, regions: int) -> None:
-        """Make rows for that many users and region rows, and count them as used."""
+    def need(self, users: int, regions: int, items: int) -> None:
+        """Make rows for that many users, region rows and items, and count them as used."""
         cells = 1 + regions * CELLS_A_REGION
         sizes = {f"listeners.{name}": users for name in _LISTENERS} | {f"cells.{name}": cells for name in _CELLS}
-        self._grow(sizes | {"cells.hours": regions})
+        self._grow(sizes | {"cells.hours": regions, "items.hours": items})
+        self.header["items"] = max(int(self.header["items"]), items)
         self.header["users"] = max(int(self.header["users"]), users)
         self.header["cells"] = max(int(self.header["cells"]), cells)
 
@@ -172,6 +178,7 @@ class Store:
         """Rows in use of every file but the header; the others are zero."""
         users, cells = int(self.header["users"]), int(self.header["cells"])
         rows = {f"listeners.{name}": users for name in _LISTENERS} | {f"cells.{name}": cells for name in _CELLS}
+        rows["items.hours"] = int(self.header["items"])
         rows["cells.hours"] = (cells - 1) // CELLS_A_REGION
         for table in _TABLES:
             segments = int(self.header[table][0])
@@ -186,7 +193,7 @@ class Store:
     def digest(self) -> str:
         """blake2b over parameters, counters and the rows in use, whatever room the files have."""
         hasher = blake2b(digest_size=16)
-        for name in ("layout", "parameters", "applied", "users", "cells", "clock", "pairs", "sums"):
+        for name in ("layout", "parameters", "applied", "users", "cells", "items", "clock", "pairs", "sums"):
             hasher.update(self.header[name].tobytes())
         for name, rows in sorted(self.used().items()):
             hasher.update(self._files[name].array[:rows].data)
