@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from segue.core.stages import Explains, ExplainsIds
 from segue.core.types import MISSING, Candidates, Query, Recent, Seeds, Sparse
 from segue.evaluation.calibration import auc, calibration
 
@@ -100,3 +101,41 @@ def test_holes_are_told_apart_from_the_mean() -> None:
     ones, played = np.ones(3000, np.float32), np.ones(3000, np.bool_)
     got = calibration(Deep(epochs=4).fit_rows(rows, truth, ones, played).probabilities(rows), truth)
     assert got.auc > 0.99
+
+
+def test_contributions_add_up_to_the_log_odds_and_ids_have_their_share(deep: Deep) -> None:
+    items = np.arange(20, dtype=np.int32)
+    recent = Recent(
+        np.array([4, 8], np.int32), np.ones(2, np.float32), np.ones(2, np.float32), np.array([2, 1]), np.zeros(2, np.bool_)
+    )
+    query, pool = Query(1, 2, 10**12, recent=recent), Candidates(items, np.zeros((20, 1), np.float32), ("a",))
+    rows = np.random.default_rng(5).normal(size=(20, 2)).astype(np.float32)
+    assert isinstance(deep, ExplainsIds)
+    assert not isinstance(deep, Explains), "its scores hang on more than the rows"
+    base, values, known = deep.contributions_with_ids(query, pool, rows)
+    p = deep.score(query, pool, rows).astype(np.float64)
+    assert base + values.sum(axis=1) == pytest.approx(np.log(p / (1 - p)), abs=1e-3)
+    assert values.shape == (20, 2 + len(deep.ids))
+    assert known.tolist() == [[True, True, True, False]] * 20
+    assert not values[:, 5].any(), "no tags were asked for"
+    features, told = np.abs(values[:, :2]).sum(axis=1), np.abs(values[:, 2:]).sum(axis=1)
+    assert (told > 5 * features).all(), "only ids tell in this world"
+    assert values[::2, 2:].sum(axis=1).min() > values[1::2, 2:].sum(axis=1).max()
+    assert deep.contributions_with_ids(query, pool, rows)[1].tobytes() == values.tobytes()
+
+
+def test_of_a_slate_of_the_log_the_recent_songs_are_what_is_left(deep: Deep) -> None:
+    """Their ids are not stored with it: what they moved follows from the score that is."""
+    items = np.arange(20, dtype=np.int32)
+    recent = Recent(
+        np.array([4, 8], np.int32), np.ones(2, np.float32), np.ones(2, np.float32), np.array([2, 1]), np.zeros(2, np.bool_)
+    )
+    query, pool = Query(1, 2, 10**12, recent=recent), Candidates(items, np.zeros((20, 1), np.float32), ("a",))
+    rows = np.zeros((20, 2), np.float32)
+    scores = deep.score(query, pool, rows)
+    stored = Query(1, 2, 10**12)
+    base, values, known = deep.contributions_with_ids(stored, pool, rows, scores)
+    p = scores.astype(np.float64)
+    assert base + values.sum(axis=1) == pytest.approx(np.log(p / (1 - p)), abs=1e-9)
+    assert not known[:, 2].any()
+    assert np.abs(values[:, 4]).max() > 0.1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segue.core.errors import NotFound
-from segue.core.types import MISSING, Exposure, Items, Query, Scored, Seeds
+from segue.core.types import MISSING, Candidates, Exposure, Items, Query, Scored, Seeds
 from segue.filtering import rules
 from segue.ranking.blend import Blend
 from segue.ranking.logistic import Logistic
@@ -176,3 +176,35 @@ def test_a_request_nobody_logged_and_models_that_are_gone() -> None:
         explain.request("0000000000000008")
     with pytest.raises(NotFound, match="no item"):
         explain.request("0000000000000007", "s40")
+
+
+class Knows(Logistic):
+    """Looks at one id beside the features, and at the songs wanted lately, which no slate keeps."""
+
+    name = "knows"
+    ids = ("song", "songs wanted lately")
+    contributions = None  # type: ignore[assignment]
+
+    def contributions_with_ids(
+        self, query: Query, candidates: Candidates, rows: np.ndarray, scores: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        values = np.zeros((len(rows), 4))
+        values[:, 0], values[:, 2] = rows[:, 0], 0.01 * candidates.items
+        values[:, 3] = len(query.recent) if scores is None else scores
+        return 0.5, values, np.array([[True, len(query.recent) > 0]] * len(rows))
+
+
+def test_a_ranker_that_looks_at_ids_tells_what_they_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    exposure, learned = shown()
+    monkeypatch.delattr(Logistic, "contributions")
+    monkeypatch.delattr(Knows, "contributions")
+    ranker = Knows().load(learned.arrays())
+    world = facts(list(range(N)))
+    explain = Explain(Log(exposure), Catalogue(world), house(world, DictState(), []), lambda version: ranker)  # type: ignore[arg-type]
+    told = explain.request("0000000000000007")
+    assert told["repeated"] is None, "it looks at more than features"
+    for place, one in enumerate(told["items"]):
+        found = {f["feature"]: (f["value"], f["moved"]) for f in one["features"]}
+        assert found["songs wanted lately"] == (0.0, pytest.approx(exposure.slate.scores[place]))
+        assert found.get("song", (1.0, 0.0)) == (1.0, pytest.approx(0.01 * exposure.slate.items[place]))
+        assert one["base"] == 0.5

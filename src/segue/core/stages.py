@@ -70,6 +70,24 @@ class Explains(Ranker, Protocol):
 
 
 @runtime_checkable
+class ExplainsIds(Ranker, Protocol):
+    """A ranker that looks at ids beside the features, and can say what each of both moved a score by."""
+
+    ids: ClassVar[tuple[str, ...]]
+    """What its ids are called, (p,)."""
+
+    def contributions_with_ids(
+        self, query: Query, candidates: Candidates, rows: Float32, scores: Float32 | None = None
+    ) -> tuple[float, NDArray[np.float64], Bool]:
+        """(base, (n, F + p), (n, p) which ids it knows): the log-odds of each score is base plus the sum of its row.
+
+        Of a slate of the log the recent plays are not known; given the `scores` of then (n,), what they must have moved is
+        what is left.
+        """
+        ...
+
+
+@runtime_checkable
 class Reranker(Protocol):
     """The only stage that arranges and chooses."""
 
@@ -85,4 +103,4 @@ class Reranker(Protocol):
 Filter = Callable[[Query, Candidates], Bool]
 """(query, candidates) -> (n,) bool, True = may be recommended."""
 
-__all__ = ["CandidateSource", "Explains", "Filter", "Ranker", "Reranker", "Slate", "Trainable"]
+__all__ = ["CandidateSource", "Explains", "ExplainsIds", "Filter", "Ranker", "Reranker", "Slate", "Trainable"]

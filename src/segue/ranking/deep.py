@@ -13,6 +13,7 @@ from segue.core.types import MISSING, Arrays, Bool, Candidates, Float32, Int32, 
 from segue.ranking._grown import HELD
 from segue.ranking._network import Network, Training, onnx_of
 from segue.ranking.logistic import platt, sigmoid
+from segue.ranking.sampled import sampled_shapley
 
 Float64 = NDArray[np.float64]
 HISTORY = 20
@@ -31,6 +32,7 @@ class Deep:
     """
 
     name: ClassVar[str] = "deep"
+    ids: ClassVar[tuple[str, ...]] = ("listener", "song", "songs wanted lately", "tags asked for")
     needs: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxruntime")
 
     def __init__(
@@ -163,6 +165,10 @@ class Deep:
             raise ValueError(f"the ranker learned from {len(self.mean_)} features, these rows have {rows.shape[1]}")
         if len(rows) == 0:
             return np.zeros(0)
+        return self._run(self._inputs(rows, sparse))
+
+    def _inputs(self, rows: Float32, sparse: Sparse | None) -> Float32:
+        """What the layers are given, (m, F + columns that had holes + 4 vectors)."""
         user, item, history, terms = self._places(sparse if sparse is not None else _no_ids(len(rows)))
         parts = [
             self._dense(rows),
@@ -171,10 +177,35 @@ class Deep:
             _mean(self.tables_["item"], history),
             _mean(self.tables_["term"], terms),
         ]
+        return np.concatenate(parts, axis=1)
+
+    def _run(self, inputs: Float32) -> Float64:
         if self._session is None:
             self._session = _session(self.onnx_)
-        found = self._session.run(None, {"x": np.concatenate(parts, axis=1)})[0]
-        return np.asarray(found, np.float64).reshape(-1)
+        return np.asarray(self._session.run(None, {"x": inputs})[0], np.float64).reshape(-1)
+
+    def contributions_with_ids(
+        self, query: Query, candidates: Candidates, rows: Float32, scores: Float32 | None = None
+    ) -> tuple[float, Float64, Bool]:
+        """(base, (n, F + 4), (n, 4)): what each feature and each kind of id moved the log-odds by, and which ids are known.
+
+        From a mean example of a stranger: sampled Shapley values of the whole way through the layers (ranking.sampled), the
+        same at every call. With `scores` (n,), of a slate of the log whose recent plays are not known, "songs wanted lately"
+        is what is left of each score.
+        """
+        self.logits(rows[:0])
+        sparse = sparse_of(query, candidates)
+        inputs = self._inputs(rows, sparse)
+        features, d = len(self.mean_), self.embedding_size
+        owner = np.concatenate((np.arange(features), self.holes_, features + np.repeat(np.arange(4), d))).astype(np.intp)
+        baseline = np.zeros(inputs.shape[1], np.float32)
+        base, values = sampled_shapley(self._run, inputs, baseline, owner, np.random.default_rng(self.seed))
+        base, values = self.line_[0] + self.line_[1] * base, self.line_[1] * values
+        known = np.stack([(p > 0).reshape(len(rows), -1).any(axis=1) for p in self._places(sparse)], axis=1)
+        if scores is not None:
+            p = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+            values[:, features + 2] += np.log(p / (1 - p)) - base - values.sum(axis=1)
+        return float(base), values, known
 
     def probabilities(self, rows: Float32, sparse: Sparse | None = None) -> Float64:
         """P(listens to the end if played), (m,) float64 in (0, 1)."""

@@ -12,7 +12,7 @@ from segue.core.clock import iso
 from segue.core.errors import NotFound, SegueError
 from segue.core.hashing import request_number, request_text
 from segue.core.ports import Catalogue, EventLog
-from segue.core.stages import Explains, Ranker
+from segue.core.stages import Explains, ExplainsIds, Ranker
 from segue.core.types import MISSING, Candidates, Exposure, Float32, Query
 from segue.serving.recommender import Recommender, Trace
 
@@ -63,7 +63,8 @@ class Explain:
         names = self._catalogue.items.all(slate.items)
         if item is not None and item not in names:
             raise NotFound(f"request {request[:64]!r} holds no item {item!r}; ask with user and item why it is not there")
-        moved = _moved(ranker, exposure.features, exposure.feature_names)
+        asked = exposure.asked or Query(slate.request_id, exposure.user, exposure.at)
+        moved = _moved(ranker, exposure.features, exposure.feature_names, (asked, _shown(slate.items)), slate.scores)
         songs = [
             {"place": place, **self._song(exposure, place), **(moved[place] if moved else {})}
             for place in range(len(names))
@@ -169,7 +170,8 @@ def _ranking(trace: Trace, place: int) -> dict[str, Any]:
         "rank": int(np.flatnonzero(order == place)[0]) + 1,
         "of": len(order),
     }
-    moved = _moved(trace.ranker, trace.rows[place : place + 1], trace.model.feature_names)
+    one = np.arange(len(trace.candidates)) == place
+    moved = _moved(trace.ranker, trace.rows[one], trace.model.feature_names, (trace.query, trace.candidates.keep(one)))
     shares = getattr(trace.ranker, "shares", None)
     if shares is not None:  # a ranker that adds up what the sources say
         parts = shares(trace.query, trace.candidates)[place].tolist()
@@ -192,11 +194,32 @@ def _chosen(trace: Trace, query: Query, place: int) -> tuple[str, str]:
     return "ranking", f"the ranker put it too low: {above} of the {len(trace.picks)} songs of the slate score at least as high"
 
 
-def _moved(ranker: Ranker | None, rows: Float32, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """For each row the base and the features that moved its log-odds most; nothing for a ranker that cannot say."""
-    if not isinstance(ranker, Explains) or not names or rows.shape[1] != len(names):
+def _shown(items: NDArray[np.int32]) -> Candidates:
+    """Candidates of whom only the ids are known."""
+    return Candidates(items, np.zeros((len(items), 0), np.float32), ())
+
+
+def _moved(
+    ranker: Ranker | None,
+    rows: Float32,
+    names: tuple[str, ...],
+    asked: tuple[Query, Candidates],
+    scores: Float32 | None = None,
+) -> list[dict[str, Any]]:
+    """For each row the base and the features that moved its log-odds most; nothing for a ranker that cannot say.
+
+    Of a ranker that looks at ids these stand among the features, with the value 1 where it knows them; `scores` are those of
+    a slate of the log.
+    """
+    if not names or rows.shape[1] != len(names):
         return []
-    base, values = ranker.contributions(rows)
+    if isinstance(ranker, Explains):
+        base, values = ranker.contributions(rows)
+    elif isinstance(ranker, ExplainsIds):
+        base, values, known = ranker.contributions_with_ids(*asked, rows, scores)
+        names, rows = (*names, *ranker.ids), np.concatenate((rows, known.astype(np.float32)), axis=1)
+    else:
+        return []
     out = []
     for row, value in zip(rows, values, strict=True):
         most = [int(j) for j in np.argsort(-np.abs(value), kind="stable")[:TOLD] if value[j] != 0]
@@ -210,6 +233,5 @@ def _repeats(ranker: Ranker | None, exposure: Exposure) -> bool | None:
     if not isinstance(ranker, Explains):
         return None
     items: NDArray[np.int32] = exposure.slate.items
-    nothing = Candidates(items, np.zeros((len(items), 0), np.float32), ())
-    again = ranker.score(Query(exposure.slate.request_id, exposure.user, exposure.at), nothing, exposure.features)
+    again = ranker.score(Query(exposure.slate.request_id, exposure.user, exposure.at), _shown(items), exposure.features)
     return bool(np.allclose(again, exposure.slate.scores, rtol=1e-6, atol=0))
