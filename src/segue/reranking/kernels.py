@@ -138,6 +138,20 @@ def masses(ptr, tags, names, mass):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def jaccard(variety, i, j):  # type: ignore[no-untyped-def]
+    """What the tags of two of the best candidates share, in [0, 1]; -1 where one of them has none."""
+    a, b = variety.tags_ptr[i], variety.tags_ptr[j]
+    n, m = variety.tags_ptr[i + 1] - a, variety.tags_ptr[j + 1] - b
+    if n == 0 or m == 0:
+        return -1.0
+    both = 0
+    for s in range(n):
+        for t in range(m):
+            both += variety.tags[a + s] == variety.tags[b + t]
+    return both / (n + m - both)
+
+
+@njit(cache=True, nogil=True)
 def likeness(variety, i, j):  # type: ignore[no-untyped-def]
     """Likeness of two of the best candidates in [0, 1]: the mean of cosine (not below 0) and Jaccard of tags that are known."""
     parts, total = 0, 0.0
@@ -148,15 +162,10 @@ def likeness(variety, i, j):  # type: ignore[no-untyped-def]
         if dot == dot:
             parts += 1
             total += np.float64(min(max(dot, np.float32(0.0)), np.float32(1.0)))
-    a, b = variety.tags_ptr[i], variety.tags_ptr[j]
-    n, m = variety.tags_ptr[i + 1] - a, variety.tags_ptr[j + 1] - b
-    if n > 0 and m > 0:
-        both = 0
-        for s in range(n):
-            for t in range(m):
-                both += variety.tags[a + s] == variety.tags[b + t]
+    shared = jaccard(variety, i, j)
+    if shared >= 0:
         parts += 1
-        total += both / (n + m - both)
+        total += shared
     return total / parts if parts else 0.0
 
 
@@ -196,15 +205,7 @@ def kernel_entry(variety, i, j):  # type: ignore[no-untyped-def]
     The mean of (1 + cosine) / 2 and Jaccard of tags; a song without a vector, or without tags, is like no other by that part.
     Both parts are kernels, and so is their mean, whatever is known of whom. Where nobody has vectors, tags alone count.
     """
-    tagged, dot = 0.0, np.float32(0.0)
-    a, b = variety.tags_ptr[i], variety.tags_ptr[j]
-    n, m = variety.tags_ptr[i + 1] - a, variety.tags_ptr[j + 1] - b
-    if n > 0 and m > 0:
-        both = 0
-        for s in range(n):
-            for t in range(m):
-                both += variety.tags[a + s] == variety.tags[b + t]
-        tagged = both / (n + m - both)
+    tagged, dot = max(jaccard(variety, i, j), 0.0), np.float32(0.0)
     if variety.vectors.shape[1] == 0:
         return tagged
     for c in range(variety.vectors.shape[1]):
