@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from segue.core.actions import Action
 from segue.core.types import empty_events
-from segue.experiments.assignment import NEW, OLD
+from segue.experiments.assignment import NEW, OLD, Shares
+from segue.experiments.assignment import place as drawn_at
 from segue.experiments.book import Book
+from segue.experiments.looking import decided, mismatch
 from segue.experiments.metrics import SUMS, Table, assigned, code, collect
 from segue.experiments.plan import Plan, Step, Treatment
-from segue.experiments.runner import tick
+from segue.experiments.ramp import Move
+from segue.experiments.runner import table_of, tick
 from segue.storage.event_log.sqlite import SqliteEventLog
 from segue.storage.journal import Journal
 
@@ -123,6 +127,70 @@ def test_a_split_by_session_counts_what_carries_the_session_for_its_arm(log: Sql
     found = table(log, "session", window=30 * DAY)
     assert [row(found.inside, k)["plays"] for k in range(2)] == [3, 1]
     assert row(found.inside, 1)["skipped"] == 1
+
+
+def test_many_listeners_may_call_their_session_alike_and_who_names_none_is_a_unit(log: SqliteEventLog) -> None:
+    append(log, [
+        joined(1, OLD, session=7), joined(2, NEW, session=7), joined(3, NEW), joined(3, OLD, START + 1, session=7),
+        *(play(u, START + MINUTE, 1.0, session=7) for u in (1, 2, 3)), play(3, START + 2 * MINUTE, 0.0),
+        play(2, START + DAY, 1.0, session=7),
+    ])  # fmt: skip
+    found = table(log, "session")
+    told = {(int(u), int(a)): row(found.inside, k) for k, (u, a) in enumerate(zip(found.who.user, found.who.arm, strict=True))}
+    assert {key: (one["plays"], one["finished"]) for key, one in told.items()} == {
+        (1, 0): (1, 1), (2, 2): (1, 1), (3, 2): (1, 0), (3, 0): (1, 1),
+    }, "each session its own, and nothing after the window has closed"  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["session", "request"])
+def test_a_sound_split_by_session_or_request_is_no_mismatch(log: SqliteEventLog, split: str) -> None:
+    key, shares, units = b"k" * 32, Shares(0.1, 0.1), [(user, number) for number in range(15) for user in range(100)]
+    append(log, [
+        joined(user, shares.arm(drawn_at(key, "radio", f"{user}/{number}")), START + at, **{split: 100 * number + user + 1})
+        for at, (user, number) in enumerate(units)
+    ])  # fmt: skip
+    found = table(log, split)
+    counts = np.bincount(found.who.arm, minlength=3)
+    assert counts[1] == 100, "everybody has been in rest"
+    assert counts[[0, 2]].min() > 60, "and nearly everybody in the other arms"
+    assert mismatch(found, Step(0.1, 0.1)) > 0.05
+    assert mismatch(found, Step(0.2, 0.1)) < 0.001
+
+
+def test_a_look_at_a_metric_that_nobody_moved_can_be_read_again(log: SqliteEventLog, tmp_path: Path) -> None:
+    plan = Plan(name="votes", hypothesis="there will be more likes", new=Treatment("challenger"), primary=("engagement",),
+                guardrails=(), before_days=0.0, users=100, ramp=(Step(0.5, 0.5, days=7.0, decides=True),))  # fmt: skip
+    book = Book(Journal(tmp_path / "book"))
+    book.start(plan, START)
+    rows = [joined(u, NEW if u % 2 else OLD, START + u) for u in range(220)]
+    append(log, [*rows, *(play(u, START + MINUTE + u, 1.0) for u in range(220))])
+    tick(book, log, START + DAY + MINUTE, START + DAY)
+    [look] = Book(Journal(tmp_path / "book")).get("votes").looks
+    assert (look.z, look.lift_half_width) == ({"engagement": 0.0}, None)
+    exact = msgspec.structs.replace(plan, decision="precision")
+    assert (decided(plan, [look]), decided(exact, [look])) == ("", "")
+
+
+def test_what_an_earlier_step_did_to_a_listener_is_no_history_to_adjust_by(log: SqliteEventLog, tmp_path: Path) -> None:
+    plan = Plan(name="steps", hypothesis="the second step counts afresh", new=Treatment("challenger"), before_days=10.0,
+                ramp=(Step(0.0, 0.0), Step(0.1, 0.1), Step(0.2, 0.1, decides=True)))  # fmt: skip
+    book = Book(Journal(tmp_path / "book"))
+    book.start(plan, START)
+    for days in (1, 5):
+        assert book.moved("steps", Move("forward", "on"), START + days * DAY)
+    append(log, [
+        play(1, START - 8 * DAY, 1.0), play(1, START - DAY, 1.0), play(1, START + MINUTE, 1.0),
+        joined(1, NEW, START + DAY, step=1), play(1, START + 2 * DAY, 1.0),
+        joined(1, NEW, START + 6 * DAY, step=2), play(1, START + 6 * DAY + MINUTE, 1.0),
+        joined(2, OLD, START + 6 * DAY, step=2), play(2, START + 3 * DAY, 1.0),
+    ])  # fmt: skip
+    steps = book.get("steps")
+    assert steps.steps == (START, START + DAY, START + 5 * DAY)
+    assert row(table_of(steps, log, START + 9 * DAY, 1).before, 0)["plays"] == 3, "ten days before the first influence"
+    second = table_of(steps, log, START + 9 * DAY)
+    assert row(second.before, 0)["plays"] == 3, "ten days before anybody met the new arm, not what it did to them since"
+    assert row(second.before, 1)["plays"] == 0
+    assert row(second.inside, 0)["plays"] == 1
 
 
 def test_the_tick_rolls_a_bad_model_back_from_the_log_itself(log: SqliteEventLog, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from segue.experiments.desk import Desk
 from segue.experiments.health import GROUPS, Answers, broken, compared, told, watch
 from segue.experiments.looking import Look, decided, found, next_look, take
 from segue.experiments.metrics import DAY_MS, SUMS, Assigned, Table
-from segue.experiments.plan import RAMP, Plan, Treatment, checked, read_plan
+from segue.experiments.plan import RAMP, Plan, Step, Treatment, checked, read_plan
 from segue.experiments.ramp import Move, Seen, State, Watched, after, move
 from segue.experiments.report import verdict
 from segue.experiments.runner import seen
@@ -395,3 +395,25 @@ def test_what_shipped_is_written_down_and_its_model_is_kept_until_then(tmp_path:
     assert not again.get(PLAN.name).to_ship
     assert again.versions() == set()
     assert verdict(again.get(PLAN.name)) == "Shipped: the last step is done: ship it. it is the champion now."
+
+
+def test_a_word_of_a_person_is_not_lost_when_another_process_wrote_first(tmp_path: Path) -> None:
+    one, other = (Book(Journal(tmp_path / "book")) for _ in range(2))
+    one.start(PLAN, START)
+    other.refresh()
+    one.looked(PLAN.name, Look(START + 1, 10, {"listened_share": 0.5}))
+    assert not other.stop(PLAN.name, "", START + 2).running
+    second = msgspec.structs.replace(PLAN, name="second", layer="other")
+    assert one.start(second, START + 3).running, "the stop of the other process stands between"
+    one.moved("second", Move("hold", "doubt"), START + 4)
+    other.refresh()
+    one.looked("second", Look(START + 5, 10, {"listened_share": 0.5}))
+    assert other.resume("second", "", START + 6).state.held == ""
+    with pytest.raises(BadInput, match="is taken by 'second'"):
+        Book(Journal(tmp_path / "book")).start(msgspec.structs.replace(second, name="third"), START + 7)
+
+
+def test_a_plan_made_of_whole_numbers_reads_back_as_it_was_locked(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(PLAN, window_days=2, ramp=(Step(0.5, 0.5, days=7, decides=True),))
+    assert Book(Journal(tmp_path / "book")).start(plan, START).plan.ramp[0].days == 7
+    assert Book(Journal(tmp_path / "book")).get(plan.name).plan.window_days == 2

@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 from listening_days import MONDAY, Days, Record, hour_of_events, slate
 
+from segue.core.actions import Action
 from segue.core.clock import DAY_MS, HOUR_MS
 from segue.core.hashing import spread, spread_one
-from segue.core.types import Bool, Exposure, Int32, Slate
+from segue.core.types import Bool, Exposure, Int32, Slate, empty_events
 from segue.monitoring import rules, webhook
 from segue.monitoring.alarms import Ledger, Signal
+from segue.monitoring.counters import Counters
 from segue.monitoring.drift import Drift
 from segue.monitoring.monitor import Around, Monitor
 from segue.monitoring.retraining import Facts
 from segue.monitoring.slates import Slates
+from segue.monitoring.tallies import GROUPS, Tallies
 from segue.monitoring.webhook import Webhook
 from segue.storage.journal import Journal
 
@@ -302,3 +305,26 @@ def test_what_all_songs_of_a_slate_share_is_no_constant_feature() -> None:
     slates.add(Exposure(new, 1, at + 1, 0, "radio", -1, np.zeros((5, 2), np.float32), ("evening", "taste")))
     assert len(slates._last) == before == 200
     assert slates._last[-1].at == at
+
+
+def test_counters_keep_every_digit_and_a_flood_of_regions_is_bounded() -> None:
+    counters = Counters()
+    counters.gauge("newest", "Newest event.", lambda: 1_234_567_891.0)
+    counters.gauge("share", "A share.", lambda: 0.25)
+    counters.observe("/v1/events", 200, 0.0001)
+    counters._times["/v1/events"][0] = 123_456_789.0
+    text = counters.render()
+    assert "segue_newest 1234567891\n" in text
+    assert "segue_share 0.25\n" in text
+    assert 'segue_request_seconds_bucket{route="/v1/events",le="0.001"} 123456789\n' in text
+    assert 'segue_request_seconds_count{route="/v1/events"} 123456789\n' in text
+
+    events = empty_events(300)
+    events["at"], events["user"], events["action"] = MONDAY, 1, Action.COMPLETED
+    events["region"], events["device"] = np.arange(300), np.arange(300) % 5
+    tallies = Tallies()
+    for part in (events[:10], events, events[250:]):
+        tallies.fold(part)
+    kinds = [kind for kind, _ in tallies.groups]
+    assert (kinds.count("region"), kinds.count("device")) == (GROUPS, 5)
+    assert tallies.total("events", MONDAY, MONDAY + HOUR_MS, ("region", 5)) == 2

@@ -98,7 +98,12 @@ class Book:
 
     def start(self, plan: Plan, now: int) -> Experiment:
         """Lock the plan and begin; BadInput where the name was used, or its layer is taken by a running one."""
-        checked(plan)
+        plan = checked(msgspec.convert(msgspec.to_builtins(plan), Plan))  # as it will be read: 7 days are 7.0
+        while not self._write(Entry(now, plan.name, "person", plan=self._free(plan), lock=plan.lock())):
+            continue  # somebody wrote between: is it free still?
+        return self.get(plan.name)
+
+    def _free(self, plan: Plan) -> Plan:
         if plan.name in self._experiments:
             raise BadInput(f"name: {plan.name!r} was used by an earlier experiment; choose another", "name")
         for other in self.all():
@@ -106,19 +111,18 @@ class Book:
                 raise BadInput(
                     f"layer: {plan.layer!r} is taken by {other.plan.name!r}; stop it, or choose another layer", "layer"
                 )
-        self._write(Entry(now, plan.name, "person", plan=plan, lock=plan.lock()))
-        return self.get(plan.name)
+        return plan
 
     def stop(self, name: str, why: str, now: int) -> Experiment:
         """Everybody back to old; harmless when it has ended."""
-        if self.get(name).running:
-            self._write(Entry(now, name, "person", stop=why or "stopped by a person"))
+        while self.get(name).running and not self._write(Entry(now, name, "person", stop=why or "stopped by a person")):
+            continue  # somebody wrote between, a look perhaps: a person's word must not be lost to it
         return self.get(name)
 
     def resume(self, name: str, why: str, now: int) -> Experiment:
         """Let a held one go on; harmless when it is not held."""
-        if self.get(name).state.held:
-            self._write(Entry(now, name, "person", resume=why or "resumed by a person"))
+        while self.get(name).state.held and not self._write(Entry(now, name, "person", resume=why or "resumed by a person")):
+            continue
         return self.get(name)
 
     def moved(self, name: str, taken: Move, now: int) -> bool:

@@ -23,12 +23,15 @@ Decided = Literal["", "better", "worse", "no difference"]
 
 
 class Look(msgspec.Struct, frozen=True):
-    """A planned look as it was taken and locked: users of both arms, and the z of each primary, + is better."""
+    """A planned look as it was taken and locked: users of both arms, and the z of each primary, + is better.
+
+    lift_half_width is None where a lift has none (nothing in an arm): JSON, which the journal is written in, has no infinity.
+    """
 
     at: int
     users: int
     z: dict[str, float]
-    lift_half_width: float = float("inf")
+    lift_half_width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,14 @@ def watched(one: Found) -> Watched:
 
 
 def mismatch(table: Table, step: Step) -> float:
-    """Anytime-valid p of the planned shares of the three arms, given the first influences of the step in order."""
+    """Anytime-valid p of the planned shares of the three arms, given the units that were drawn in the step, in order."""
     shares = [(arm, step.shares.share(arm)) for arm in (OLD, REST, NEW)]
-    counts = np.bincount(table.who.arm, minlength=3)[: len(shares)]
+    arm = table.who.drawn if len(table.who.drawn) else table.who.arm
+    counts = np.bincount(arm, minlength=3)[: len(shares)]
     present = [k for k, (_, share) in enumerate(shares) if share > 0]
     if len(present) < 2 or not counts.sum():
         return 1.0
-    looks = np.stack([np.cumsum(table.who.arm == k) for k in present], axis=1)
+    looks = np.stack([np.cumsum(arm == k) for k in present], axis=1)
     every = max(1, len(looks) // 500)
     return p_value(looks[every - 1 :: every], [shares[k][1] for k in present])
 
@@ -117,8 +121,8 @@ def take(plan: Plan, table: Table, now: int) -> Look | None:
     if len(told) < len(plan.primary):
         return None
     z = {one.metric: one.good_z for one in told}
-    reach = float(ndtri(1 - plan.alpha / 2)) * max(float(one.effect.log_se) for one in told)
-    return Look(now, 2 * min(told[0].users), z, reach)
+    reach = float(ndtri(1 - plan.alpha / 2)) * float(np.max([one.effect.log_se for one in told]))
+    return Look(now, 2 * min(told[0].users), z, reach if np.isfinite(reach) else None)
 
 
 def decided(plan: Plan, looks: Sequence[Look]) -> Decided:
@@ -158,7 +162,8 @@ def _sequential(plan: Plan, looks: Sequence[Look]) -> list[int] | None:
 
 def _precise(plan: Plan, looks: Sequence[Look]) -> list[int] | None:
     z = float(ndtri(1 - plan.alpha / 2))
-    narrow = [look for look in looks if precise_enough(look.lift_half_width / z, look.users, plan.half_width, plan.alpha)]
+    told = [(look, look.lift_half_width) for look in looks if look.lift_half_width is not None]
+    narrow = [look for look, reach in told if precise_enough(reach / z, look.users, plan.half_width, plan.alpha)]
     if not narrow:
         return None
     first = np.array([[narrow[0].z[metric] for metric in plan.primary]])

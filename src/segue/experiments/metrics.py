@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -81,8 +81,10 @@ class Assigned:
     user: NDArray[np.int32]
     arm: NDArray[np.int8]  # place in ARMS
     first: Int64  # ms
-    unit_key: NDArray[np.uint64]  # of every unit: the session or the request, for splits by those
+    unit_key: NDArray[np.uint64]  # of every unit: the session or the request, for splits by those, with the row: see _unit
     unit_row: NDArray[np.int64]  # the row a unit belongs to
+    drawn: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+    """In splits by session or request: the arm of every unit, by time. Shares are of units: one listener has many."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -113,8 +115,16 @@ def assigned(log: Log, number: int, step: int, split: Split, start: int, now: in
     row_of[order] = np.arange(len(distinct))
     chosen = first[order]
     key = rows["request"] if split == "request" else rows["session"]
-    by_key = np.argsort(key, kind="stable")
-    return Assigned(rows["user"][chosen], arm[chosen], rows["at"][chosen], key[by_key], row_of[inverse][by_key])
+    row = row_of[inverse]
+    unit = _unit(key, row)
+    by_key = np.argsort(unit, kind="stable")
+    drawn = arm[:0] if split == "user" else arm
+    return Assigned(rows["user"][chosen], arm[chosen], rows["at"][chosen], unit[by_key], row[by_key], drawn)
+
+
+def _unit(key: NDArray[np.uint64], row: Int64) -> NDArray[np.uint64]:
+    """One number of a session or request and its row: callers name sessions as they like, and many listeners have a "1"."""
+    return np.asarray(key ^ (row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)), np.uint64)
 
 
 @dataclass(frozen=True)
@@ -141,11 +151,14 @@ class Table:
 _COLUMNS: Final = ("at", "session", "request", "user", "item", "played_s", "duration_s", "value", "action")
 
 
-def collect(log: Log, who: Assigned, split: Split, now: int, *, window_ms: int, before_ms: int) -> Table:
+def collect(
+    log: Log, who: Assigned, split: Split, now: int, *, window_ms: int, before_ms: int, untouched: int | None = None
+) -> Table:
     """Every sum of every row of `who`, read once from the log in chunks; memory is a few numbers a user.
 
     A user's window is [first, first + window_ms) and [first - before_ms, first). In splits by session or request, what counts
-    inside is what carries the session or request, since users are in both arms.
+    inside is what also carries the session or request, since users are in both arms. `untouched` (ms) is until when nobody had
+    met the new arm: the window before ends there at the latest, since CUPED would take the effect of an earlier step away.
     """
     n = len(who)
     inside, before = np.zeros((n, len(SUMS))), np.zeros((n, len(SUMS)))
@@ -157,39 +170,41 @@ def collect(log: Log, who: Assigned, split: Split, now: int, *, window_ms: int, 
     row_of = np.full((users, len(ARMS)), -1, np.int64)
     row_of[who.user, who.arm] = np.arange(n)
     last = (np.full((n, 2), -1, np.int64), np.zeros((n, 2), np.uint64))  # end of the last play, its session: inside, before
-    for events in log.scan(int(who.first.min()) - before_ms, now, _COLUMNS):
+    until = who.first if untouched is None else np.minimum(who.first, untouched)
+    for events in log.scan(int(until.min()) - before_ms, now, _COLUMNS):
         known = (events["user"] >= 0) & (events["user"] < users) & (events["action"] != Action.ASSIGNED)
         events = events[known]
         for arm in range(len(ARMS)):
             rows = row_of[events["user"], arm]
             mine = rows >= 0
             if mine.any():
-                _add(events[mine], rows[mine], who, split, window_ms, before_ms, (inside, before), last)
+                _add(events[mine], rows[mine], who, split, (window_ms, before_ms, until), (inside, before), last)
     return Table(who, inside, before)
 
 
 def _add(
-    events: Events, rows: Int64, who: Assigned, split: Split, window_ms: int, before_ms: int,
+    events: Events, rows: Int64, who: Assigned, split: Split, windows: tuple[int, int, Int64],
     tables: tuple[Float64, Float64], last: tuple[Int64, NDArray[np.uint64]],
 ) -> None:  # fmt: skip
-    since = events["at"] - who.first[rows]
+    window_ms, before_ms, until = windows
+    since, ago = events["at"] - who.first[rows], until[rows] - events["at"]
     play = (events["action"] == Action.COMPLETED) | (events["action"] == Action.SKIPPED)
     later = play & (since >= DAY_MS)
     for name, days in (("gone_7", 8), ("gone_14", 15)):
         tables[0][rows[later & (since < days * DAY_MS)], SUMS.index(name)] = 0.0
     in_window = (since >= 0) & (since < window_ms)
     if split != "user":
-        in_window = (since >= 0) & _of_row(events, rows, who, split)
-    for table, mask, side in ((tables[0], in_window, 0), (tables[1], (since < 0) & (since >= -before_ms), 1)):
+        in_window &= _of_row(events, rows, who, split)
+    for table, mask, side in ((tables[0], in_window, 0), (tables[1], (ago > 0) & (ago <= before_ms), 1)):
         if mask.any():
             _sum(events[mask], rows[mask], table, last, side)
 
 
 def _of_row(events: Events, rows: Int64, who: Assigned, split: Split) -> Bool:
-    """Whether an event carries a unit that was assigned to its row."""
-    key = events["request"] if split == "request" else events["session"]
-    at = np.minimum(np.searchsorted(who.unit_key, key), len(who.unit_key) - 1)
-    return np.asarray((who.unit_key[at] == key) & (who.unit_row[at] == rows) & (key != 0), np.bool_)
+    """Whether an event carries a unit that was assigned to its row; no session is a unit too where the user stood for it."""
+    unit = _unit(events["request"] if split == "request" else events["session"], rows)
+    at = np.minimum(np.searchsorted(who.unit_key, unit), len(who.unit_key) - 1)
+    return np.asarray((who.unit_key[at] == unit) & (who.unit_row[at] == rows), np.bool_)
 
 
 def _sum(events: Events, rows: Int64, table: Float64, last: tuple[Int64, NDArray[np.uint64]], side: int) -> None:

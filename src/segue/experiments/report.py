@@ -113,7 +113,7 @@ def _words(one: Found) -> str:
         return f"certainly better, by {-harm.most:.1%} to {-harm.least:.1%}"
     return (
         f"not told apart yet: between {-harm.most:+.1%} and {-harm.least:+.1%}"
-        if np.isfinite(harm.least)
+        if np.isfinite(harm.least) and np.isfinite(harm.most)
         else "too few users yet"
     )
 

@@ -21,7 +21,9 @@ def table_of(experiment: Experiment, log: Log, now: int, step: int | None = None
     end = experiment.steps[at + 1] if at + 1 < len(experiment.steps) else now
     who = assigned(log, experiment.number, at, plan.split, start, min(now, end))
     window, before = int(plan.window_days * DAY_MS), int(plan.before_days * DAY_MS)
-    return collect(log, who, plan.split, now, window_ms=window, before_ms=before)
+    served = next((k for k, one in enumerate(plan.ramp) if one.new > 0), at)
+    untouched = experiment.steps[served] if at > served else None
+    return collect(log, who, plan.split, now, window_ms=window, before_ms=before, untouched=untouched)
 
 
 def metrics_of(experiment: Experiment, table: Table, now: int) -> list[Found]:

@@ -87,9 +87,9 @@ class Counters:
             lines += ["# HELP segue_source_seconds Time that sources took to answer.", "# TYPE segue_source_seconds summary"]
         for name, (asked, seconds) in sorted(sources.items()):
             lines += [f'segue_source_seconds_sum{{source="{_quoted(name)}"}} {seconds:.6f}']
-            lines += [f'segue_source_seconds_count{{source="{_quoted(name)}"}} {asked:g}']
+            lines += [f'segue_source_seconds_count{{source="{_quoted(name)}"}} {_number(asked)}']
         for name, (text, read) in sorted(self._gauges.items()):
-            lines += [f"# HELP segue_{name} {text}", f"# TYPE segue_{name} gauge", f"segue_{name} {read():g}"]
+            lines += [f"# HELP segue_{name} {text}", f"# TYPE segue_{name} gauge", f"segue_{name} {_number(read())}"]
         return "\n".join(lines) + "\n"
 
 
@@ -102,9 +102,14 @@ def _histograms(times: Mapping[str, list[float]]) -> list[str]:
         total, quoted = 0.0, _quoted(route)
         for bound, number in zip((*BUCKETS_S, "+Inf"), row, strict=False):
             total += number
-            lines.append(f'{name}_bucket{{route="{quoted}",le="{bound}"}} {total:g}')
-        lines += [f'{name}_sum{{route="{quoted}"}} {row[-1]:.6f}', f'{name}_count{{route="{quoted}"}} {total:g}']
+            lines.append(f'{name}_bucket{{route="{quoted}",le="{bound}"}} {_number(total)}')
+        lines += [f'{name}_sum{{route="{quoted}"}} {row[-1]:.6f}', f'{name}_count{{route="{quoted}"}} {_number(total)}']
     return lines
+
+
+def _number(value: float) -> str:
+    """Every digit: a counter rounded to six of them stands still for ten thousand events, and its rate is 0 or absurd."""
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
 def _quoted(text: str) -> str:

@@ -125,12 +125,13 @@ class Tallies:
         if fixed.any():
             out.append((("reference", 0), fixed & (events["request"] != 0)))
         for name in ("region", "device"):
-            codes = [code for code in np.unique(events[name]).tolist() if code != MISSING and self._taken((name, code))]
-            out += [((name, code), events[name] == code) for code in codes]
+            room = GROUPS - sum(kind == name for kind, _ in self.groups)
+            for code in np.unique(events[name]).tolist():
+                known = (name, code) in self.groups
+                if code != MISSING and (known or room > 0):
+                    room -= not known
+                    out.append(((name, code), events[name] == code))
         return out
-
-    def _taken(self, group: tuple[str, int]) -> bool:
-        return group in self.groups or sum(kind == group[0] for kind, _ in self.groups) < GROUPS
 
     def _row(self, group: tuple[str, int]) -> int:
         if group not in self.groups:
