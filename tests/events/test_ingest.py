@@ -180,10 +180,10 @@ def test_every_field_finds_its_column() -> None:
 
 
 def test_what_the_catalogue_knows_is_filled_in_and_what_was_said_stays() -> None:
-    batch = [event("a"), event("b", duration_s=9.0, region="DE"), event("c", item="j", user="v")]
+    batch = [event("a"), event("b", duration_s=9.0, region="DE"), event("c", item="j", user="v"), event("d", duration_s=0.0)]
     e = build(batch, Facts(), bytes).events  # type: ignore[arg-type]
-    np.testing.assert_array_equal(e["duration_s"], np.array([120, 9, np.nan], np.float32))
-    assert e["region"].tolist() == [5, 0, MISSING]
+    np.testing.assert_array_equal(e["duration_s"], np.array([120, 9, np.nan, 120], np.float32))
+    assert e["region"].tolist() == [5, 0, MISSING, 5]
 
 
 def test_what_is_filled_in_does_not_change_the_body() -> None:

@@ -39,3 +39,11 @@ def test_a_column_of_a_record_array_will_do() -> None:
     rows = np.array([(6, 0), (7, 0)], np.dtype([("action", "i1"), ("x", "i8")]))
     nothing = np.full(2, np.nan, np.float32)
     assert signals(rows["action"], nothing, nothing, nothing).tolist() == [1.0, -1.0]
+
+
+def test_a_length_of_0_is_no_length() -> None:
+    actions = np.array([Action.SKIPPED, Action.COMPLETED, Action.SKIPPED], np.int8)
+    played, nothing = np.array([5.0, 5.0, 0.0], np.float32), np.full(3, np.nan, np.float32)
+    no_length = np.zeros(3, np.float32)
+    assert shares(actions, played, no_length).tolist() == [0.0, 1.0, 0.0]
+    assert signals(actions, played, no_length, nothing).tolist() == [-1.0, 1.0, -1.0], "a skip is no song heard to the end"

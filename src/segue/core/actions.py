@@ -57,11 +57,12 @@ _SAYS[[int(Action.DISLIKED), int(Action.HIDDEN)]] = -1.0
 def shares(actions: NDArray[np.int8], played_s: NDArray[np.float32], duration_s: NDArray[np.float32]) -> NDArray[np.float32]:
     """Share of the song that was heard, (n,) float32 in [0, 1].
 
-    played / duration where both are known; else 1 for COMPLETED, 0 for SKIPPED, NaN for everything else.
+    played / duration where both are known; else 1 for COMPLETED, 0 for SKIPPED, NaN for everything else. A duration of 0 is
+    not known: players say so before they have read the length, and a skip after five seconds is no song heard to the end.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = np.clip(played_s / duration_s, 0.0, 1.0).astype(np.float32)
-    unknown = ~np.isfinite(share)
+    unknown = ~(np.isfinite(share) & (duration_s > 0))
     default = np.full(len(share), np.nan, np.float32)
     default[actions == _COMPLETED] = 1.0
     default[actions == _SKIPPED] = 0.0

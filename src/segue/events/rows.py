@@ -115,10 +115,10 @@ def _numbers(values: list[str | None], number: Callable[[str], int]) -> UInt64:
 
 
 def _fill_in(events: Events, catalogue: Catalogue) -> None:
-    """Durations that the catalogue knows, and the region of users who did not say where they are."""
+    """Durations that the catalogue knows, where none or 0 was told, and the region of users who did not say where they are."""
     durations = catalogue.facts.duration_s
     item = events["item"]
-    open_rows = np.flatnonzero(np.isnan(events["duration_s"]) & (item >= 0) & (item < len(durations)))
+    open_rows = np.flatnonzero(~(events["duration_s"] > 0) & (item >= 0) & (item < len(durations)))
     events["duration_s"][open_rows] = durations[item[open_rows]]
     nowhere = np.flatnonzero(events["region"] == MISSING)
     users, inverse = np.unique(events["user"][nowhere], return_inverse=True)

@@ -22,7 +22,7 @@ from segue.storage.online_state.hours import read_hours
 from segue.storage.online_state.store import Store, View
 from segue.storage.online_state.tops import REBASE_AFTER, UNSET, Ask, answer, features, rebase
 
-FOLD = 2
+FOLD = 3
 """What a fold makes of an event; another number makes stored states fold the log anew."""
 
 
