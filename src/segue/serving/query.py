@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import msgspec
@@ -23,6 +23,8 @@ Many = Annotated[list[Name], Meta(max_length=1000)]
 SESSION_GAP_MS = HOUR_MS // 2
 MOST_TAGS_COMPARED = 20_000
 """Beyond so many tags a seed must be written as the catalogue writes it: comparing them all would hold up the server."""
+MOST_ARTISTS_SOUGHT = 5
+"""Of so many seed artists that the catalogue does not know as they are written other spellings are sought: each is a search."""
 NEWCOMER_PLAYS = 3
 """Up to this many plays a listener is still introduced by the favourites named at onboarding."""
 
@@ -64,6 +66,8 @@ class QueryMaker:
     state: OnlineState
     discovery: Discovery  # the share of new songs where the request names none
     utc_offsets: dict[int, int]  # region -> minutes east of UTC
+    _tags: dict[str, str] = field(default_factory=dict)  # without case -> as the catalogue writes it, for its first _tags_seen
+    _tags_seen: int = 0
 
     def learn(self, discovery: Discovery) -> None:
         """Take in what is known of how listeners take new songs, from the next request on: one reference changes."""
@@ -122,28 +126,44 @@ class QueryMaker:
     def _seeds(self, given: SeedsIn, warnings: list[str]) -> Seeds:
         return Seeds(
             self._known(self.catalogue.items, given.items, "seed items", warnings),
-            self._known(self.catalogue.artists, self._spelled(given.artists, self._artist), "seed artists", warnings),
-            self._known(self.catalogue.tags, self._spelled(given.tags, self._tag), "seed tags", warnings),
+            self._spelled(self.catalogue.artists, given.artists, self._artists, "seed artists", warnings),
+            self._spelled(self.catalogue.tags, given.tags, self._tag_names, "seed tags", warnings),
         )
 
-    def _spelled(self, wanted: Sequence[str], find: Callable[[str], str | None]) -> list[str]:
-        """The names as the catalogue writes them, where only upper and lower case differ."""
-        return [find(name) or name for name in wanted]
+    def _spelled(
+        self,
+        names: Names,
+        wanted: Sequence[str],
+        alike: Callable[[list[str]], dict[str, str]],
+        what: str,
+        warnings: list[str],
+    ) -> Int32:
+        """_known of names that may differ in upper and lower case from those of the catalogue: `alike` is asked about these."""
+        if not wanted:
+            return np.zeros(0, np.int32)
+        unknown = [name for name, dense in zip(wanted, names.find(wanted).tolist(), strict=True) if dense == MISSING]
+        found = alike(unknown) if unknown else {}
+        return self._known(names, [found.get(name, name) for name in wanted], what, warnings)
 
-    def _artist(self, name: str) -> str | None:
-        artists = self.catalogue.artists
-        if artists.find([name])[0] != MISSING:
-            return name
-        some = self.catalogue.facts.artist[
-            self.catalogue.search(name, 20)
-        ]  # an index over words: no artist is looked at in vain
-        return next((found for found in artists.all(some[some != MISSING]) if found.casefold() == name.casefold()), None)
+    def _artists(self, unknown: list[str]) -> dict[str, str]:
+        """By an index over words: no artist is looked at in vain."""
+        found = {}
+        for name in unknown[:MOST_ARTISTS_SOUGHT]:
+            some = self.catalogue.facts.artist[self.catalogue.search(name, 20)]
+            near = self.catalogue.artists.all(some[some != MISSING])
+            found[name] = next((other for other in near if other.casefold() == name.casefold()), name)
+        return found
 
-    def _tag(self, name: str) -> str | None:
+    def _tag_names(self, unknown: list[str]) -> dict[str, str]:
+        """Each tag of the catalogue is folded once, not once a request: names are never changed, only added."""
         tags = self.catalogue.tags
-        if tags.find([name])[0] != MISSING or len(tags) > MOST_TAGS_COMPARED:
-            return name
-        return next((tag for tag in tags.all(np.arange(len(tags), dtype=np.int32)) if tag.casefold() == name.casefold()), None)
+        if len(tags) > MOST_TAGS_COMPARED:
+            return {}
+        known = len(tags)
+        for tag in tags.all(np.arange(self._tags_seen, known, dtype=np.int32)):
+            self._tags.setdefault(tag.casefold(), tag)
+        self._tags_seen = known
+        return {name: self._tags.get(name.casefold(), name) for name in unknown}
 
     def _favourites(self, user: int) -> Seeds:
         record = self.catalogue.user(user)
