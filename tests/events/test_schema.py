@@ -98,6 +98,8 @@ def test_a_search_needs_no_item() -> None:
         ({"action": "rated"}, "value is missing"),
         ({"action": "rated", "value": 6}, "stars, 0 to 5"),
         ({"playd_s": 3}, "playd_s is not a field"),
+        ({"value": 1e300}, "value: expected `float` <= 3e+38"),
+        ({"text": 501 * "x"}, "text: expected `str` of length <= 500"),
         ({"context": {"city": "Berlin"}}, "context.city is not a field"),
         ({"context": {"region": "52.5200, 13.4050"}}, "region: expected a country or region"),
     ],

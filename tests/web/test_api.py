@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 from urllib.parse import quote
@@ -147,6 +148,8 @@ BAD: list[tuple[str, str, bytes]] = [
     ("POST", "/v1/events", b'{"events": 3}'),
     ("POST", "/v1/events", b'{"events": [7]}'),
     ("POST", "/v1/events", b"\xff\xfe"),
+    ("POST", "/v1/experiments", b"[" * 100_000),
+    ("POST", "/v1/experiments", b'{"name": "\xff"}'),
     ("PUT", "/v1/items", b'{"items": [{"title": "no id"}]}'),
     ("PUT", "/v1/users", b'{"users": [{"id": "u", "email": "a@b.example"}]}'),
     ("POST", "/v1/recommendations", b'{"user": ""}'),
@@ -238,7 +241,12 @@ def test_health_metrics_schema_and_pages(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     assert "segue_rung_total" in text
     assert 'route="/v1/recommendations"' in text
-    assert client.get("/schema/openapi.json").json()["openapi"].startswith("3.1")
+    document = client.get("/schema/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            told = [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"]
+            assert told == re.findall(r"{(\w+)}", path), f"every part of {path} is declared"
     page = client.get("/")
     assert "text/html" in page.headers["content-type"]
     assert "default-src 'self'" in page.headers["content-security-policy"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.errors import NotReady
 from segue.core.hashing import request_text
 from segue.core.types import Exposure, Slate
 from segue.events.schema import EventIn
@@ -86,3 +87,19 @@ def test_an_arm_that_hangs_or_raises_costs_the_chances_and_nothing_else() -> Non
 
     for raises in (True, False):
         asyncio.run(story(raises))
+
+
+def test_a_slate_that_cannot_be_written_does_not_keep_its_events_waiting() -> None:
+    def full(exposure: Exposure) -> None:
+        raise NotReady("the queue is full")
+
+    async def story() -> None:
+        house = House(0.01)
+        failed: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+        influence.logged(house, query(), (), SHOWN, full)  # type: ignore[arg-type]
+        await asyncio.wait_for(house.event(), 30)
+        assert house.mirrored == {}
+        assert [type(error) for error in failed] == [NotReady]
+
+    asyncio.run(story())

@@ -7,6 +7,8 @@ import unicodedata
 from typing import Final
 
 NAME_LIMIT: Final = 256
+TEXT_LIMIT: Final = 500
+"""Characters of words that people write: of a search, and of titles in files."""
 WEEK_S: Final = 7 * 86_400.0
 POSITION_LIMIT: Final = 32_767
 SAMPLE: Final = 60
@@ -78,7 +80,7 @@ def masked(text: str) -> str:
 
 def cleaned(text: str) -> str | None:
     """Text for people without control characters, at most 500 characters; None when nothing is left."""
-    return " ".join(_CONTROL.sub(" ", text).split())[:500] or None
+    return " ".join(_CONTROL.sub(" ", text).split())[:TEXT_LIMIT] or None
 
 
 def normalize(text: str) -> str:

@@ -16,12 +16,25 @@ from segue.core.clock import EARLIEST_MS, FUTURE_SLACK_MS, LATEST_S, iso, parse_
 from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
-from segue.events.checks import NAME_LIMIT, POSITION_LIMIT, WEEK_S, broken, cleaned, masked, name_error, shorten, user_error
+from segue.events.checks import (
+    NAME_LIMIT,
+    POSITION_LIMIT,
+    TEXT_LIMIT,
+    WEEK_S,
+    broken,
+    cleaned,
+    masked,
+    name_error,
+    shorten,
+    user_error,
+)
 from segue.events.coarsen import PlaceFacts, band_of, language_of, refuse_emails, refuse_personal, region_name, region_of
 from segue.events.envelope import MOST_ROWS, UNREADABLE, check_rows, explained, rows_of_body
 
 T = TypeVar("T")
 MOST_TEXT: Final = 1_000
+LARGEST: Final = 3e38
+"""The log keeps numbers in 32 bits: anything larger would be infinite there."""
 
 
 class EventIn(msgspec.Struct, kw_only=True, gc=False):
@@ -57,6 +70,7 @@ class Rejection:
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LIMIT)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=WEEK_S)]
+_Value = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 _Place = Annotated[int, msgspec.Meta(ge=0, le=POSITION_LIMIT)]
 _Action = Literal[
     "shown", "started", "progress", "completed", "skipped", "liked", "disliked", "saved", "rated", "searched", "clicked",
@@ -79,12 +93,12 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     event_id: _Name | None = None
     played_s: _Seconds | None = None
     duration_s: _Seconds | None = None
-    value: float | None = None
+    value: _Value | None = None
     request_id: _Name | None = None
     position: _Place | None = None
     session: _Name | None = None
     context: _Context | None = None
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_TEXT)] | None = None
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_LIMIT)] | None = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,7 +181,7 @@ def _check_names(wire: _Wire, context: _Context) -> None:
         if name is not None and (wrong := name_error(field, name)):
             raise BadInput(wrong, field)
     if wire.text is not None and (cleaned(wire.text) or "") != " ".join(wire.text.split()):
-        raise BadInput("text holds control characters or broken Unicode, or more than 500 characters", "text")
+        raise BadInput("text holds control characters or broken Unicode", "text")
     for field, number in (("played_s", wire.played_s), ("duration_s", wire.duration_s), ("value", wire.value)):
         if number is not None and not math.isfinite(number):
             raise BadInput(f"{field}: expected a finite number", field)

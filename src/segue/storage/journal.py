@@ -49,7 +49,7 @@ class Journal:
         data = self._path.read_bytes()
         whole = data.rfind(b"\n") + 1
         records = []
-        for number, line in enumerate(data[:whole].splitlines(), 1):
+        for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
             told, _, record = line.partition(b" ")
             if told != b"%08x" % zlib.crc32(record):
                 raise Corrupt(f"{self._path}, line {number}: the record does not match its checksum")

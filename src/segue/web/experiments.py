@@ -34,7 +34,7 @@ async def post_experiments(request: Request) -> Response:
     service, arms = _arms(request)
     try:
         plan: Plan = read_plan(msgspec.json.decode(await body_of(request)))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"expected a plan as a JSON object, found something else: {error}") from None
     return answer(await asyncio.to_thread(arms.start, plan, service.now()), 201)
 

@@ -78,8 +78,10 @@ def logged(
     def finish(done: Exposure) -> None:
         waiting = service.mirrored.pop(request, None)
         if waiting is not None:  # the first to come: the arms, or the clock
-            log(done)
-            waiting.set_result(None)
+            try:
+                log(done)
+            finally:
+                waiting.set_result(None)  # a slate that cannot be written must not keep events about it waiting for ever
 
     late = loop.call_later(service.recommender.budget_s, finish, exposure)
 

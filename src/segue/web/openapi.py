@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -134,7 +135,7 @@ def document() -> dict[str, Any]:
                 "default": {"description": "A problem", "content": {"application/problem+json": {"schema": by_kind[Problem]}}},
             },
         }
-        names = [("id", "path")] if "{id}" in path else []
+        names = [(name, "path") for name in re.findall(r"{(\w+)}", path)]
         names += [(name, "query") for name in _QUERY.get(path, ())]
         if names:
             operation["parameters"] = [

@@ -122,7 +122,7 @@ class KeyIndex:
                 break
             except FileNotFoundError as error:  # merged away between the look and the opening
                 if attempt == 4:
-                    raise Corrupt(f"a key run is missing: {error}; `segue check` says more") from error
+                    raise Corrupt(f"a key run is missing: {error}; it is made anew when the home is opened again") from error
         before, self._indexed = self._indexed, rows[-1].last_seq if rows else 0
         return self._indexed != before
 
