@@ -341,3 +341,20 @@ def test_closed_means_closed(backend: type[Any], tmp_path: Path) -> None:
     with closing(backend(tmp_path)) as again:
         assert again.applied == 1
         assert again.digest() == digest
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.integers(0, 30 * 60), st.integers(0, 3), st.integers(0, 4)), max_size=40).map(sorted))
+def test_by_hour_is_distinct_listeners_of_the_last_day(backend: type[Any], rows: list[tuple[int, int, int]]) -> None:
+    """Plays only, each listener once an hour; an unknown item and MISSING have none."""
+    plays = [play(user, item, 1.0, at=T0 + minute * 60_000) for minute, user, item in rows]
+    votes = [{"user": 3, "item": 4, "action": Action.LIKED, "at": T0 + 31 * HOUR_MS}]
+    items, now = np.array([3, 0, 1, 2, 4, 99, MISSING], np.int32), T0 + 31 * HOUR_MS
+    with scratch(backend) as state:
+        state.fold(log(*plays, *votes))
+        got = state.by_hour(items, now)
+    assert (got.dtype, got.shape) == (np.uint16, (len(items), 24))
+    for item, row in zip(items.tolist(), got.tolist(), strict=True):
+        for k, found in enumerate(row):
+            hour = now // HOUR_MS - k
+            assert found == len({u for minute, u, i in rows if i == item and (T0 // 60_000 + minute) // 60 == hour})
