@@ -16,7 +16,8 @@ from segue.sound.network import Network, NetworkSpec
 
 ROOT = Path(__file__).parents[2]
 WHEEL = Path(os.environ.get("SEGUE_MUSICNN", ROOT / ".cache" / "musicnn-0.1.0-py3-none-any.whl"))
-EVERY = ("tags", "mean_pool", "max_pool", "penultimate")
+ORIGINAL = ("tags", "mean_pool", "max_pool", "penultimate")
+EVERY = (*ORIGINAL, "deviation")
 Float64 = NDArray[np.float64]
 
 needs_wheel = pytest.mark.skipif(
@@ -42,7 +43,7 @@ def test_it_agrees_with_the_original_in_tensorflow() -> None:
     """musicnn_tensorflow.npz: what the wheel's models.py gave for these patches under TensorFlow 2.15.1 on a CPU."""
     ours = run(musicnn.convert(*musicnn.read_wheel(WHEEL)), patches())
     with np.load(Path(__file__).parent / "musicnn_tensorflow.npz") as original:
-        for name in EVERY:
+        for name in ORIGINAL:
             np.testing.assert_allclose(ours[name], original[name], rtol=0, atol=1e-5 * max(1, np.abs(original[name]).max()))
 
 
@@ -125,4 +126,5 @@ def layers(tensors: dict[str, NDArray[np.float32]], x: Float64) -> dict[str, Flo
     flat = norm(pools.reshape(len(x), -1), 9)
     hidden = norm(np.maximum(0, flat @ tensors["dense/kernel"] + tensors["dense/bias"]), 10)
     logits = hidden @ tensors["dense_1/kernel"] + tensors["dense_1/bias"]
-    return {"tags": 1 / (1 + np.exp(-logits)), "mean_pool": pools[..., 1], "max_pool": pools[..., 0], "penultimate": hidden}
+    pooled = {"mean_pool": pools[..., 1], "max_pool": pools[..., 0], "deviation": features.std(axis=1)}
+    return {"tags": 1 / (1 + np.exp(-logits)), "penultimate": hidden, **pooled}

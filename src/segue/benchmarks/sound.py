@@ -160,7 +160,7 @@ def embed(encoder: Encoder, spectrogram: Float32, level: bool) -> Float32:
 
 def plain() -> ClipLda:
     """The default encoder as it stands beside a network."""
-    return ClipLda(shrinkage=PLAIN["shrinkage"], emphasis=PLAIN["emphasis"])
+    return ClipLda(**PLAIN)  # type: ignore[arg-type]
 
 
 def _beside(clips: Clips, network: Float32) -> Float32:

@@ -14,8 +14,8 @@ from segue.core.types import Arrays, Float32
 from segue.sound.encoder import Encoder, Needs, describe
 from segue.sound.statistics import patch_statistics
 
-PLAIN = {"shrinkage": 0.1, "emphasis": 0.0}
-"""The default encoder's settings beside a network: plain discriminants add more to it (docs/decisions.md)."""
+PLAIN = {"size": 128, "shrinkage": 0.3, "emphasis": 0.0}
+"""The default encoder's settings beside a network: more and plainer discriminants add more to it (docs/decisions.md)."""
 
 
 class _Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -58,7 +58,7 @@ def read_wheel(path: Path) -> tuple[dict[str, NDArray[np.generic]], str]:
 
 
 def convert(tensors: Tensors, licence: str) -> bytes:
-    """The ONNX file: log_mel (patches, 187, 96) to mean_pool and max_pool (753), penultimate (200) and tags (50, in 0..1)."""
+    """The ONNX file: log_mel (patches, 187, 96) to mean_pool, max_pool and deviation (753), penultimate (200), tags (50, in 0..1)."""
     graph = Graph(INPUT, FRAMES, BANDS)
     try:
         front = _front(graph, tensors)
@@ -70,8 +70,8 @@ def convert(tensors: Tensors, licence: str) -> bytes:
 
 
 def spec(licence: str) -> NetworkSpec:
-    """What Segue takes of it: the mean over time of every layer, and the penultimate layer; 953 numbers a patch."""
-    outputs = ("mean_pool", "penultimate")
+    """What Segue takes of it: mean and deviation over time of every layer, and the penultimate layer; 1,706 numbers a patch."""
+    outputs = ("mean_pool", "penultimate", "deviation")
     return NetworkSpec("musicnn", outputs, FRAMES, licence, "musicnn 0.1.0, MSD_musicnn: Pons and Serra 2019", INPUT_SPEC)
 
 
@@ -110,7 +110,7 @@ def _middle(graph: Graph, tensors: Tensors, front: str) -> str:
 
 
 def _back(graph: Graph, tensors: Tensors, features: str) -> dict[str, tuple[str, int]]:
-    """Pooling over time, a dense layer, the tags."""
+    """Pooling over time, a dense layer, the tags; and the standard deviation over time, which the original does not have."""
     strongest = graph.node("ReduceMax", features, axes=[2], keepdims=0)
     mean = graph.node("ReduceMean", features, axes=[2], keepdims=0)
     pooled = graph.node("Concat", strongest, mean, axis=1)
@@ -119,12 +119,15 @@ def _back(graph: Graph, tensors: Tensors, features: str) -> dict[str, tuple[str,
     weight, bias = _dense(tensors, "dense")
     hidden = graph.node("Relu", graph.dense(pooled, weight[order], bias))
     hidden = graph.norm(hidden, _moments(tensors, 10), EPSILON)
+    moving = graph.node("Sub", features, graph.node("ReduceMean", features, axes=[2], keepdims=1))
+    variance = graph.node("ReduceMean", graph.node("Mul", moving, moving), axes=[2], keepdims=0)
     tags = graph.node("Sigmoid", graph.dense(hidden, *_dense(tensors, "dense_1")))
     return {
         "mean_pool": (mean, POOLED),
         "max_pool": (strongest, POOLED),
         "penultimate": (hidden, DENSE),
         "tags": (tags, TAGGED),
+        "deviation": (graph.node("Sqrt", variance), POOLED),
     }
 
 

@@ -30,8 +30,8 @@ class Pooling:
     """
 
     head: Head = "lda"
-    size: int = 64
-    shrinkage: float = 0.1
+    size: int = 128
+    shrinkage: float = 0.3
     emphasis: float = 0.0
     songs: int = 5_000
 
