@@ -90,15 +90,33 @@ def test_settings_are_judged_without_labels(folder: Path, tmp_path: Path) -> Non
     other = sound.run(arguments(folder, *more, "--tracks", str(table)))
     assert found == other, "other labels, same figures"
     one, less = found["settings"]["default"], found["settings"]["size=1,emphasis=0.5"]
-    assert set(one) == set(less) == {"half", "half, another channel", "agreement"}
+    assert set(one) == set(less) == {"half", "half, another channel", "thirds", "agreement"}
     for row in one.values():
         assert row["low"] <= row["mean"] <= row["high"]
         assert row["gain"] == row["gain_low"] == row["gain_high"] == 0
     assert less["half"]["mean"] < one["half"]["mean"] <= 1  # one number tells a clip from the others less well
     assert less["half"]["gain"] == pytest.approx(less["half"]["mean"] - one["half"]["mean"], abs=2e-4)
-    for wrong in ("magic=1", "size=many", "size"):
+    assert less["thirds"]["mean"] < one["thirds"]["mean"] <= 1
+    for wrong in ("magic=1", "size=many", "size", "network.size=2"):
         with pytest.raises(BadInput, match="--try: expected NAME=NUMBER of size"):
             sound.run(arguments(folder, "--blind", "--try", wrong))
+
+
+def test_settings_beside_a_network_are_judged_without_labels(folder: Path, tmp_path: Path) -> None:
+    graph = Graph("patch", 187, BANDS)
+    mean = graph.node("ReduceMean", "patch", axes=[1], keepdims=0)
+    (tmp_path / "ear.onnx").write_bytes(graph.build({"mean": (mean, BANDS)}, {}))
+    (tmp_path / "ear.onnx.json").write_text('{"name": "ear", "outputs": ["mean"]}')
+    poor = "size=1,network.size=1,network.numbers=1"
+    more = ("--blind", "--beside", "--with-pretrained", str(tmp_path / "ear.onnx"), "--try", poor, "--try", "network.size=128")
+    found: dict[str, Any] = sound.run(arguments(folder, *more))
+    one, less, same = (found["settings"][name] for name in ("default", poor, "network.size=128"))
+    assert set(one) == {"half", "half, another channel", "thirds"}, "the network is no judge of itself"
+    assert one == same, "the default is what serves"
+    for key, row in less.items():
+        assert row["mean"] < one[key]["mean"] <= 1
+    with pytest.raises(BadInput, match="--beside: expected --with-pretrained FILE"):
+        sound.run(arguments(folder, "--blind", "--beside"))
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:

@@ -1,11 +1,11 @@
-"""Settings of the default encoder judged without a label: can halves of a recording find each other, does another ear agree?"""
+"""Settings of the default encoder judged without a label: can parts of a recording find each other, does another ear agree?"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.evaluation.intervals import bootstrap, paired
+from segue.sound.concatenated import PLAIN
 from segue.sound.importing import read_network
 from segue.sound.lda import ClipLda
 from segue.sound.network_encoder import Pooling, Pretrained
@@ -25,27 +26,45 @@ from segue.sound.statistics import PATCH, patch_statistics, patches_of
 FOLDS = 5
 HALF = 4
 """Patches of a half: 12 s from the start, 12 s from the end; less of a clip that is shorter than both."""
+SETTINGS = ("size", "shrinkage", "emphasis", "channel")
+NETWORK = "network."
+"""Before the name of a setting of the network's part: its size, shrinkage, emphasis, and how many numbers of a row it reads."""
 Judged = dict[str, NDArray[np.float64]]
+Rows = tuple[Float32, ...]
+"""(patches, numbers) of a sound for each part of an encoder: statistics, and where a network stands beside, what that says."""
+Encode = Callable[[Rows], Float32]
 
 
 @dataclass(frozen=True)
 class Heard:
-    """The statistics of a clip: whole, its two halves, and the second half as another channel would give it."""
+    """A clip: whole, its two halves, the second half as another channel would give it; and the channel row of the whole."""
 
-    whole: Float32
-    first: Float32
-    second: Float32
-    changed: Float32
+    whole: Rows
+    first: Rows
+    second: Rows
+    changed: Rows
+    channel: Float32
 
 
 def judged(spectrograms: Sequence[Path], tried: Sequence[str], pretrained: str | None, args: argparse.Namespace) -> object:
-    """Each setting (the default first) on each criterion: mean, 95 % interval, and the paired difference to the default."""
-    clips = [_heard(np.load(path), np.random.default_rng((args.seed, place))) for place, path in enumerate(spectrograms)]
-    ear = _ear(spectrograms, pretrained) if pretrained is not None else None
+    """Each setting (the default first) on each criterion: mean, 95 % interval, and the paired difference to the default.
+
+    With `args.beside` the default beside the network is judged; else the network, where there is one, is the other ear.
+    """
+    if args.beside and pretrained is None:
+        raise BadInput("--beside: expected --with-pretrained FILE, the network that the default stands beside", "beside")
+    beside = Pretrained().serve(*read_network(Path(str(pretrained)))) if args.beside else None
+    settings = {text: _settings(text, args.beside) for text in ["", *tried]}
+    clips = []
+    for place, path in enumerate(spectrograms):
+        clips.append(_heard(np.load(path), np.random.default_rng((args.seed, place)), beside))
+        if beside is not None and place % 20 == 0:
+            print(f"hearing {place} of {len(spectrograms)}", file=sys.stderr)
+    ear = _ear(spectrograms, pretrained) if pretrained is not None and beside is None else None
     out: dict[str, object] = {}
     base: Judged = {}
-    for setting in ["", *tried]:
-        found = _criteria(clips, _settings(setting), ear)
+    for setting, chosen in settings.items():
+        found = _criteria(clips, chosen, ear)
         base = base or found
         out[setting or "default"] = {key: _shown(values, base[key], args) for key, values in found.items()}
         print(f"{setting or 'default'}: " + ", ".join(f"{k} {v.mean():.3f}" for k, v in found.items()), file=sys.stderr)
@@ -60,34 +79,60 @@ def another_channel(spectrogram: Float32, rng: np.random.Generator) -> Float32:
     return compress(expand(spectrogram) * np.float32(10 ** ((curve + rng.uniform(-9, 3)) / 10) * low_pass))
 
 
-def _heard(spectrogram: Float32, rng: np.random.Generator) -> Heard:
+def _heard(spectrogram: Float32, rng: np.random.Generator, beside: Pretrained | None) -> Heard:
     frames = max(1, min(HALF * PATCH, len(spectrogram) // 2))
     first, second = spectrogram[:frames], spectrogram[-frames:]
     every = (spectrogram, first, second, another_channel(second, rng))
-    return Heard(*(patch_statistics(each) for each in every))
+    statistics = [patch_statistics(each) for each in every]
+    rows: list[Rows] = [(patches_of(each),) for each in statistics]
+    if beside is not None:
+        rows = [(*own, beside.rows(each)) for own, each in zip(rows, every, strict=True)]
+    whole, one, two, changed = rows
+    return Heard(whole, one, two, changed, statistics[0][-1])
 
 
 def _criteria(clips: Sequence[Heard], settings: Mapping[str, float], ear: Float32 | None) -> Judged:
-    """Clip by clip (n,): reciprocal rank of the other half, as it is and through another channel, among the halves of all
-    clips, by an encoder that has not learned from the clip; and how alike the other ear finds it and its ten neighbours.
+    """Clip by clip (n,), by an encoder that has not learned from the clip: reciprocal rank of the other half, as it is and
+    through another channel, among the halves of all clips; average precision with which a patch of the first third finds
+    those of the last third (clips of one patch have none); and how alike the other ear finds the clip and its ten neighbours.
     """
     n = len(clips)
     fold = np.random.default_rng(0).permutation(n) % FOLDS
-    out = {"half": np.empty(n), "half, another channel": np.empty(n)}
+    out = {"half": np.empty(n), "half, another channel": np.empty(n), "thirds": np.empty(n)}
     for one in range(FOLDS):
-        encoder = _fitted([clip for clip, its in zip(clips, fold, strict=True) if its != one], settings)
+        encode = _learned([clip for clip, its in zip(clips, fold, strict=True) if its != one], settings)
         asked = np.flatnonzero(fold == one)
-        queries = np.array([encoder.encode_statistics(clips[place].first) for place in asked.tolist()])
+        queries = np.array([encode(clips[place].first) for place in asked.tolist()])
         for key, name in (("half", "second"), ("half, another channel", "changed")):
-            answers = np.array([encoder.encode_statistics(getattr(clip, name)) for clip in clips])
+            answers = np.array([encode(getattr(clip, name)) for clip in clips])
             cosines = queries @ answers.T
             own = cosines[np.arange(len(asked)), asked]
             out[key][asked] = 1 / (cosines >= own[:, None]).sum(axis=1)  # ties count against it
+        out["thirds"][asked] = _thirds(clips, asked, encode)
+    out["thirds"] = out["thirds"][[len(clip.whole[0]) > 1 for clip in clips]]
     if ear is not None:
-        encoder = _fitted(clips, settings)
-        vectors = np.array([encoder.encode_statistics(clip.whole) for clip in clips])
-        out["agreement"] = _agreement(vectors, ear)
+        encode = _learned(clips, settings)
+        out["agreement"] = _agreement(np.array([encode(clip.whole) for clip in clips]), ear)
     return out
+
+
+def _thirds(clips: Sequence[Heard], asked: NDArray[np.int64], encode: Encode) -> NDArray[np.float64]:
+    """(asked,) the mean over the patches of the first third of a clip: average precision of finding those of its last."""
+    sizes = [max(1, len(clip.whole[0]) // 3) for clip in clips]
+    last = [_patch(clip.whole, -1 - place) for clip, size in zip(clips, sizes, strict=True) for place in range(size)]
+    answers, owner = np.array([encode(patch) for patch in last]), np.repeat(np.arange(len(clips)), sizes)
+    out = np.empty(len(asked))
+    for place, clip in enumerate(asked.tolist()):
+        queries = np.array([encode(_patch(clips[clip].whole, patch)) for patch in range(sizes[clip])])
+        right = owner[np.argsort(-(queries @ answers.T), axis=1, kind="stable")] == clip
+        precision = right.cumsum(axis=1) / np.arange(1, len(owner) + 1)
+        out[place] = (right * precision).sum() / right.sum()
+    return out
+
+
+def _patch(rows: Rows, place: int) -> Rows:
+    """One patch of a sound."""
+    return tuple(part[place][None] for part in rows)
 
 
 def _agreement(vectors: Float32, ear: Float32, k: int = 10) -> NDArray[np.float64]:
@@ -115,21 +160,39 @@ class _Files:
         return (np.load(path) for path in self.paths)
 
 
-def _fitted(clips: Sequence[Heard], settings: Mapping[str, float]) -> ClipLda:
-    encoder, scatter = ClipLda(**settings), Scatter()  # type: ignore[arg-type]
+def _learned(clips: Sequence[Heard], settings: Mapping[str, float]) -> Encode:
+    """What an encoder of these settings learns from the clips: the default, or the default beside the network."""
+    own = {name: value for name, value in settings.items() if name in SETTINGS}
+    parts = [ClipLda(**own).fit_scatter(_scatter(clips, 0, own.get("channel", ClipLda().channel)))]  # type: ignore[arg-type]
+    if len(clips[0].whole) > 1:
+        network = {name.removeprefix(NETWORK): value for name, value in settings.items() if name.startswith(NETWORK)}
+        numbers = int(network.pop("numbers", clips[0].whole[1].shape[1]))
+        parts.append(ClipLda(**network).fit_scatter(_scatter(clips, 1, 0.0, numbers)))  # type: ignore[arg-type]
+
+    def encode(rows: Rows) -> Float32:
+        vectors = [part.encode_rows(mine) for part, mine in zip(parts, rows, strict=True)]
+        return np.asarray(np.concatenate(vectors) / np.sqrt(len(parts)), np.float32)
+
+    return encode
+
+
+def _scatter(clips: Sequence[Heard], part: int, channel: float, numbers: int | None = None) -> Scatter:
+    scatter = Scatter()
     for clip in clips:
-        scatter.add(patches_of(clip.whole), clip.whole[-1], encoder.channel)
-    return encoder.fit_scatter(scatter)
+        scatter.add(clip.whole[part][:, :numbers], None if part else clip.channel, channel)
+    return scatter
 
 
-def _settings(text: str) -> dict[str, float]:
-    """`size=32,emphasis=0` as keywords of ClipLda."""
-    known = ("size", "shrinkage", "emphasis", "channel")
-    out: dict[str, float] = {}
+def _settings(text: str, beside: bool) -> dict[str, float]:
+    """`size=32,network.emphasis=0` over what serves."""
+    plain = asdict(Pooling())
+    network: dict[str, float] = {NETWORK + key: plain[key] for key in ("size", "shrinkage", "emphasis")}
+    out: dict[str, float] = {**PLAIN, **network} if beside else {}
+    known = (*SETTINGS, *network, NETWORK + "numbers") if beside else SETTINGS
     for part in text.split(",") if text else ():
         name, _, value = part.partition("=")
         try:
-            out[name] = msgspec.json.decode(value, type=int if name == "size" else float)
+            out[name] = msgspec.json.decode(value, type=int if name.endswith(("size", "numbers")) else float)
         except msgspec.DecodeError:
             name = ""
         if name not in known:

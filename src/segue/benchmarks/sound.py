@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blind", action="store_true", help="judge settings of the default without labels: halves of clips, and another ear"
     )
+    parser.add_argument("--beside", action="store_true", help="with --blind: settings of the default beside the pretrained")
     parser.add_argument(
         "--try",
         action="append",

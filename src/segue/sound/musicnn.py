@@ -58,7 +58,7 @@ def read_wheel(path: Path) -> tuple[dict[str, NDArray[np.generic]], str]:
 
 
 def convert(tensors: Tensors, licence: str) -> bytes:
-    """The ONNX file: log_mel (patches, 187, 96) to mean_pool, max_pool and deviation (753), penultimate (200), tags (50, in 0..1)."""
+    """The ONNX file: log_mel (patches, 187, 96) to mean_pool, max_pool, deviation (753), penultimate (200), tags (50)."""
     graph = Graph(INPUT, FRAMES, BANDS)
     try:
         front = _front(graph, tensors)
