@@ -61,10 +61,11 @@ def judged(spectrograms: Sequence[Path], tried: Sequence[str], pretrained: str |
         if beside is not None and place % 20 == 0:
             print(f"hearing {place} of {len(spectrograms)}", file=sys.stderr)
     ear = _ear(spectrograms, pretrained) if pretrained is not None and beside is None else None
+    folds = _Folds(clips)
     out: dict[str, object] = {}
     base: Judged = {}
     for setting, chosen in settings.items():
-        found = _criteria(clips, chosen, ear)
+        found = _criteria(folds, chosen, ear)
         base = base or found
         out[setting or "default"] = {key: _shown(values, base[key], args) for key, values in found.items()}
         print(f"{setting or 'default'}: " + ", ".join(f"{k} {v.mean():.3f}" for k, v in found.items()), file=sys.stderr)
@@ -91,17 +92,42 @@ def _heard(spectrogram: Float32, rng: np.random.Generator, beside: Pretrained | 
     return Heard(whole, one, two, changed, statistics[0][-1])
 
 
-def _criteria(clips: Sequence[Heard], settings: Mapping[str, float], ear: Float32 | None) -> Judged:
+class _Folds:
+    """Clips in FOLDS parts, and the sums that encoders learn from, taken in once a part for all settings."""
+
+    def __init__(self, clips: Sequence[Heard]) -> None:
+        self.clips = clips
+        self.fold = np.random.default_rng(0).permutation(len(clips)) % FOLDS
+        self._sums: dict[tuple[int, int, float, int | None], Scatter] = {}
+
+    def without(self, one: int | None, part: int, channel: float, numbers: int | None = None) -> Scatter:
+        """The sums of one part of an encoder over all clips but those of a fold."""
+        merged = Scatter()
+        for fold in range(FOLDS):
+            if fold != one:
+                merged.merge(self._sum(fold, part, channel, numbers))
+        return merged
+
+    def _sum(self, fold: int, part: int, channel: float, numbers: int | None) -> Scatter:
+        key = (fold, part, channel, numbers)
+        if key not in self._sums:
+            self._sums[key] = Scatter()
+            for place in np.flatnonzero(self.fold == fold).tolist():
+                clip = self.clips[place]
+                self._sums[key].add(clip.whole[part][:, :numbers], None if part else clip.channel, channel)
+        return self._sums[key]
+
+
+def _criteria(folds: _Folds, settings: Mapping[str, float], ear: Float32 | None) -> Judged:
     """Clip by clip (n,), by an encoder that has not learned from the clip: reciprocal rank of the other half, as it is and
     through another channel, among the halves of all clips; average precision with which a patch of the first third finds
     those of the last third (clips of one patch have none); and how alike the other ear finds the clip and its ten neighbours.
     """
-    n = len(clips)
-    fold = np.random.default_rng(0).permutation(n) % FOLDS
+    clips, n = folds.clips, len(folds.clips)
     out = {"half": np.empty(n), "half, another channel": np.empty(n), "thirds": np.empty(n)}
     for one in range(FOLDS):
-        encode = _learned([clip for clip, its in zip(clips, fold, strict=True) if its != one], settings)
-        asked = np.flatnonzero(fold == one)
+        encode = _learned(folds, one, settings)
+        asked = np.flatnonzero(folds.fold == one)
         queries = np.array([encode(clips[place].first) for place in asked.tolist()])
         for key, name in (("half", "second"), ("half, another channel", "changed")):
             answers = np.array([encode(getattr(clip, name)) for clip in clips])
@@ -111,7 +137,7 @@ def _criteria(clips: Sequence[Heard], settings: Mapping[str, float], ear: Float3
         out["thirds"][asked] = _thirds(clips, asked, encode)
     out["thirds"] = out["thirds"][[len(clip.whole[0]) > 1 for clip in clips]]
     if ear is not None:
-        encode = _learned(clips, settings)
+        encode = _learned(folds, None, settings)
         out["agreement"] = _agreement(np.array([encode(clip.whole) for clip in clips]), ear)
     return out
 
@@ -160,27 +186,22 @@ class _Files:
         return (np.load(path) for path in self.paths)
 
 
-def _learned(clips: Sequence[Heard], settings: Mapping[str, float]) -> Encode:
-    """What an encoder of these settings learns from the clips: the default, or the default beside the network."""
+def _learned(folds: _Folds, one: int | None, settings: Mapping[str, float]) -> Encode:
+    """What an encoder of these settings learns from all clips but those of a fold: the default, alone or beside the network."""
     own = {name: value for name, value in settings.items() if name in SETTINGS}
-    parts = [ClipLda(**own).fit_scatter(_scatter(clips, 0, own.get("channel", ClipLda().channel)))]  # type: ignore[arg-type]
-    if len(clips[0].whole) > 1:
+    parts = [ClipLda(**own)]  # type: ignore[arg-type]
+    parts[0].fit_scatter(folds.without(one, 0, parts[0].channel))
+    if len(folds.clips[0].whole) > 1:
         network = {name.removeprefix(NETWORK): value for name, value in settings.items() if name.startswith(NETWORK)}
-        numbers = int(network.pop("numbers", clips[0].whole[1].shape[1]))
-        parts.append(ClipLda(**network).fit_scatter(_scatter(clips, 1, 0.0, numbers)))  # type: ignore[arg-type]
+        numbers = network.pop("numbers", None)
+        sums = folds.without(one, 1, 0.0, None if numbers is None else int(numbers))
+        parts.append(ClipLda(**network).fit_scatter(sums))  # type: ignore[arg-type]
 
     def encode(rows: Rows) -> Float32:
         vectors = [part.encode_rows(mine) for part, mine in zip(parts, rows, strict=True)]
         return np.asarray(np.concatenate(vectors) / np.sqrt(len(parts)), np.float32)
 
     return encode
-
-
-def _scatter(clips: Sequence[Heard], part: int, channel: float, numbers: int | None = None) -> Scatter:
-    scatter = Scatter()
-    for clip in clips:
-        scatter.add(clip.whole[part][:, :numbers], None if part else clip.channel, channel)
-    return scatter
 
 
 def _settings(text: str, beside: bool) -> dict[str, float]:
