@@ -96,7 +96,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             **{key: main[key]["mean"] for key in found[DEFAULT]},  # type: ignore[index]
             "fit_cpu_s": main["fit_cpu_s"], "real_time_factor": main["real_time_factor"],
             "clips": len(paths), "queries": len(found[DEFAULT]["map"]), "labels": len(set(labels.tolist())), "encoders": rows,
-            "gain_of_the_default": {name: _gains(found, name, args) for name in rows if name != DEFAULT},
+            "gain_of_the_default": {name: _gains(found, DEFAULT, name, args) for name in rows if name != DEFAULT},
+            "gain_beside": {name: _gains(found, BESIDE, name, args) for name in (DEFAULT, "pretrained") if BESIDE in rows},
         }  # fmt: skip
 
 
@@ -223,9 +224,9 @@ def _means(judged: Mapping[str, NDArray[np.float64]], args: argparse.Namespace) 
 
 
 def _gains(
-    judged: Mapping[str, Mapping[str, NDArray[np.float64]]], other: str, args: argparse.Namespace
+    judged: Mapping[str, Mapping[str, NDArray[np.float64]]], one: str, other: str, args: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    ours = judged[DEFAULT]
+    ours = judged[one]
     return {
         key: _shown(paired(ours[key], judged[other][key], np.random.default_rng(args.seed), rounds=args.rounds)) for key in ours
     }
