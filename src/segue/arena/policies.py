@@ -61,16 +61,20 @@ def name_of(user: int, number: int) -> str:
 class HomePolicy:
     """The real recommender on a home in process: the whole request path, and an ingest that is durable before it goes on.
 
-    discovery=1: the listener of such a world wants songs that are new; see RecommendIn.
+    discovery=1: the listener of such a world wants songs that are new; None: the share that is learned. See RecommendIn.
+    `recommender` in place of the home's own.
     """
 
-    def __init__(self, home: wiring.Home, items: Int32, users: Int32, *, name: str = "segue", log: bool = True) -> None:
-        self.name, self._home, self._log = name, home, log
+    def __init__(
+        self, home: wiring.Home, items: Int32, users: Int32, *, name: str = "segue", discovery: float | None = 1.0,
+        recommender: Recommender | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.discovery = name, discovery
         self._items, self._users = items, users
         self._number = np.full(int(items.max()) + 1, MISSING, np.int32)
         self._number[items] = np.arange(len(items), dtype=np.int32)
         self._ingest, self._maker = home.ingest(), wiring.maker_of(home)
-        self._recommender: Recommender = wiring.recommender_of(home)
+        self._recommender: Recommender = recommender or wiring.recommender_of(home)
 
     def slate(self, turn: Turn, size: int) -> Int32:
         """One request each."""
@@ -78,7 +82,7 @@ class HomePolicy:
         for row, (user, session, at) in enumerate(
             zip(turn.user.tolist(), turn.session.tolist(), turn.at.tolist(), strict=True)
         ):
-            wanted = RecommendIn(user=str(user), session=name_of(user, session), limit=size, discovery=1.0)
+            wanted = RecommendIn(user=str(user), session=name_of(user, session), limit=size, discovery=self.discovery)
             query, _ = self._maker.make(wanted, at, hash64(f"{user} {session} {turn.step}") >> 1)
             picked = self._recommender.recommend(query).slate.items
             out[row, : len(picked)] = self._number[picked]

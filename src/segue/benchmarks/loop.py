@@ -6,8 +6,9 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,10 +16,15 @@ import numpy as np
 from segue import config, wiring
 from segue.arena import games, policies
 from segue.core.errors import BadInput
+from segue.core.ports import OnlineState
+from segue.core.types import Int32, Int64
+from segue.serving.recommender import Recommender, Stages
 from segue.simulator.botify import Botify, BotifySessions, Shape
 from segue.simulator.playing import Game, Plays, play
 from segue.training.report import Progress
 
+EXPLORING = 0.3
+"""[radio] explore of the rounds."""
 TEST, EXPLORE = 1_000_000, 500_000
 """Session numbers of the test and of the rounds that explore: no session is both."""
 SETTINGS = config.Settings(
@@ -27,13 +33,46 @@ SETTINGS = config.Settings(
     training=config.Training(holdout="24h", test_users=500),
 )
 """How Segue is set up here: graded session factors lead, nothing is drawn by chance, no deadline cuts an answer short."""
-USUAL: Mapping[str, object] = {"sources": [], "weights": {}}
-ABLATIONS: Mapping[str, Mapping[str, object]] = {
-    "segue, no artist caps": {"artist_gap": 0, "max_per_artist": 1000},
-    "segue, order drawn among the best 40": {"explore": 1.0, "temperature": 1e6},
-}
-"""What is changed in [radio]; the models are the same."""
-FROZEN = "segue, slates of 100 after the first song"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The recommender with one thing otherwise; the models are the same."""
+
+    name: str
+    radio: Mapping[str, object] = field(default_factory=dict)  # what is changed in [radio]
+    slate: int = 1  # songs asked for at a time
+    discovery: float | None = 1.0  # what a request asks for; None: as learned
+    repeats: bool = False  # nothing keeps a song from coming again, in the session or later
+
+
+SEGUE = Variant("segue")
+AS_IT_COMES: Mapping[str, object] = {"sources": [], "weights": {}, "explore": config.Radio().explore}
+ABLATIONS = (
+    Variant("segue, no artist caps", {"artist_gap": 0, "max_per_artist": 1000}),
+    Variant("segue, order drawn among the best 40", {"explore": 1.0, "temperature": 1e6}),
+    Variant("segue, slates of 100 after the first song", slate=100),
+    Variant("segue, songs may repeat", repeats=True),
+    Variant("segue, usual sources only", {"sources": [], "weights": {}}),
+    Variant("segue, exploring as usual", {"explore": config.Radio().explore}),
+    Variant("segue, share of new songs as learned", discovery=None),
+    Variant("segue, everything as it comes", AS_IT_COMES, discovery=None),
+)
+"""First what carries the gain, one part left out at a time; then each setting of the loop as a home has it unset."""
+
+
+class Forgetful:
+    """The state of a home to which every song is new: what the reranker sees where songs may repeat."""
+
+    def __init__(self, state: OnlineState) -> None:
+        self._state = state
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    def heard(self, user: int, items: Int32) -> tuple[np.ndarray[Any, np.dtype[np.uint16]], Int64]:
+        """Never."""
+        return np.zeros(len(items), np.uint16), np.zeros(len(items), np.int64)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "learned_from": {"sessions": args.learn, "plays": len(logs)},
         "best_plain": plain_best.policy,
         "policies": games.summary([plain_best, *(g for g in others if g is not plain_best), *ours], rng),
+        "against_segue": {game.policy: msgspec.to_builtins(games.gain(game, ours[0], rng)) for game in ours[1:]},
         "gain": msgspec.to_builtins(games.gain(ours[0], plain_best, rng)),
     }
 
@@ -103,41 +143,43 @@ class Loop:
         self.bar.phase(name)
         return play(self._sessions(n, TEST), games.plain(name, self.world, self.logs), progress=self.bar.advance)
 
-    def segue(self, n: int, name: str, radio: Mapping[str, object], slate: int = 1) -> Game:
+    def segue(self, n: int, variant: Variant) -> Game:
         """The recommender on the sessions of the test, in a copy of the home: no game may teach the next one."""
         copy = Path(shutil.copytree(self.folder, self.folder.with_name("copy")))
         try:
-            return self._play(copy, name, radio, self._sessions(n, TEST), slate)
+            return self._play(copy, variant, self._sessions(n, TEST))
         finally:
             shutil.rmtree(copy)
 
     def explore(self, n: int, number: int) -> None:
         """A round of sessions with exploration, kept in the log for the next night."""
-        game = self._play(self.folder, f"exploring, round {number}", {"explore": 0.3}, self._sessions(n, EXPLORE + number))
+        bold = Variant(f"exploring, round {number}", {"explore": EXPLORING})
+        game = self._play(self.folder, bold, self._sessions(n, EXPLORE + number))
         self.now = int(game.plays.at.max()) + 1000
 
-    def _play(self, folder: Path, name: str, radio: Mapping[str, object], sessions: BotifySessions, slate: int = 1) -> Game:
+    def _play(self, folder: Path, variant: Variant, sessions: BotifySessions) -> Game:
         """Each song is durable in the log before the next is asked for."""
-        self.bar.phase(name)
-        settings = msgspec.structs.replace(SETTINGS, radio=msgspec.structs.replace(SETTINGS.radio, **radio))
+        self.bar.phase(variant.name)
+        settings = msgspec.structs.replace(SETTINGS, radio=msgspec.structs.replace(SETTINGS.radio, **variant.radio))
         with self.home(settings, folder) as home:
-            policy = policies.HomePolicy(home, self.items, self.users, name=name)
-            game = play(sessions, policy, slate=slate, progress=self.bar.advance)
+            policy = policies.HomePolicy(
+                home, self.items, self.users, name=variant.name, discovery=variant.discovery,
+                recommender=repeating(home) if variant.repeats else None,
+            )  # fmt: skip
+            game = play(sessions, policy, slate=variant.slate, progress=self.bar.advance)
             policy.close()
         return game
 
     def rounds(self, args: argparse.Namespace) -> list[Game]:
         """Without exploration first; then its ablations; then after each round of exploration and another night."""
         self.train()
-        played = [self.segue(args.sessions, "segue", {})]
+        played = [self.segue(args.sessions, SEGUE)]
         if args.ablate:
-            played += [self.segue(args.sessions, name, radio) for name, radio in ABLATIONS.items()]
-            played.append(self.segue(args.sessions, FROZEN, {}, slate=100))
-            played.append(self.segue(args.sessions, "segue, usual sources only", USUAL))
+            played += [self.segue(args.sessions, variant) for variant in ABLATIONS]
         for number in range(1, args.rounds + 1):
             self.explore(args.round_sessions, number)
             self.train()
-            played.append(self.segue(args.sessions, f"segue, after {number} rounds of its own", {}))
+            played.append(self.segue(args.sessions, Variant(f"segue, after {number} rounds of its own")))
         return played
 
     def _sessions(self, n: int, first: int) -> BotifySessions:
@@ -145,3 +187,12 @@ class Loop:
         users = np.random.default_rng([self.world.seed, 7]).permutation(self.world.n_users)
         who = users[np.arange(n) % len(users)]
         return self.world.sessions(who, first + np.arange(n) // len(users) * 100, self.now)
+
+
+def repeating(home: wiring.Home) -> Recommender:
+    """The home's recommender without what forbids repeats: the filter of the session, and places kept for new songs."""
+    usual = wiring.stages_of(home)
+    forgetful: Any = Forgetful(home.state)
+    filters = tuple(rule for rule in usual.filters if "heard_in_session" not in rule.__qualname__)
+    assert len(filters) == len(usual.filters) - 1
+    return wiring.recommender_of(home, stages=Stages(filters, wiring.reranker_of(home, home.settings.radio, forgetful)))

@@ -5,7 +5,7 @@ from segue.wiring.experiments import resolved
 from segue.wiring.home import Home, keys, open_home
 from segue.wiring.models import model_of, standby_of
 from segue.wiring.monitoring import JUDGED, LATEST, monitor_of, quality
-from segue.wiring.radio import discovery_of, explain_of, maker_of, recommender_of, warm
+from segue.wiring.radio import discovery_of, explain_of, maker_of, recommender_of, reranker_of, stages_of, warm
 from segue.wiring.replay import REPLAY_UP_TO, replay
 from segue.wiring.server import service
 from segue.wiring.tables import ENCODERS, RANKERS, SOURCES, given_what_it_takes, named
@@ -38,8 +38,10 @@ __all__ = [
     "recommender_of",
     "rehearse",
     "replay",
+    "reranker_of",
     "resolved",
     "service",
+    "stages_of",
     "standby_of",
     "warm",
 ]

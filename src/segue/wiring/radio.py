@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segue import config
+from segue.core.ports import OnlineState
 from segue.core.stages import CandidateSource, Ranker
 from segue.core.types import Exposure
 from segue.filtering import rules
@@ -43,9 +44,8 @@ def discovery_of(home: Home) -> Discovery:
     return plain.learn(counts, segments)
 
 
-def recommender_of(home: Home, counters: Counters | None = None, model: Model | None = None) -> Recommender:
-    """One request, top to bottom, with the champion or another model."""
-    radio, counters = home.settings.radio, counters or Counters()
+def stages_of(home: Home) -> Stages:
+    """The filters, in their order, and the reranker with the home's settings."""
     filters = (
         rules.playable(home.facts),
         rules.excluded(home.facts),
@@ -53,10 +53,17 @@ def recommender_of(home: Home, counters: Counters | None = None, model: Model | 
         rules.refused(home.state),
         rules.turned_away(home.facts),
     )
-    reranker = reranker_of(home, radio)
+    return Stages(filters, reranker_of(home, home.settings.radio))
+
+
+def recommender_of(
+    home: Home, counters: Counters | None = None, model: Model | None = None, stages: Stages | None = None
+) -> Recommender:
+    """One request, top to bottom, with the champion or another model; `stages` in place of the usual ones."""
+    radio, counters = home.settings.radio, counters or Counters()
     return Recommender(
         model or model_of(home),
-        Stages(filters, reranker),
+        stages or stages_of(home),
         home.catalogue,
         home.state,
         key=secret(home.path),
@@ -67,11 +74,11 @@ def recommender_of(home: Home, counters: Counters | None = None, model: Model | 
     )
 
 
-def reranker_of(home: Home, radio: config.Radio) -> Radio:
-    """The radio's reranker with these settings."""
+def reranker_of(home: Home, radio: config.Radio, state: OnlineState | None = None) -> Radio:
+    """The radio's reranker with these settings; `state` in place of the home's own."""
     return Radio(
         home.facts,
-        home.state,
+        state or home.state,
         artist_gap=radio.artist_gap,
         max_per_artist=radio.max_per_artist,
         explore=radio.explore,
