@@ -92,8 +92,9 @@ def exposure(request_id: int, at: int = 5_000, k: int = 3) -> Exposure:
         asked = Query(request_id, 4, at, k + 1, "radio", (1 << 64) - 5, seeds, Recent.none(), exclude, 1 / 3, context)
     instead = {"trial": np.arange(k, dtype=np.int32)[::-1]} if request_id % 2 else {}
     applied = 99 if asked else 0
+    teams = {"trial": np.arange(k, dtype=np.int8) % 2} if request_id % 3 == 0 else {}
     shown = Exposure(slate, 4, at, (1 << 64) - 5, "radio", 3, features, ("rank", "age"), chances, asked, applied, instead)
-    return replace(shown, popular_at=97) if asked else shown
+    return replace(shown, popular_at=97 if asked else 0, teams=teams)
 
 
 def same_exposure(a: Exposure, b: Exposure) -> bool:
@@ -105,6 +106,7 @@ def same_exposure(a: Exposure, b: Exposure) -> bool:
         plain &= (x.dtype == y.dtype and x.tobytes() == y.tobytes()) if isinstance(x, np.ndarray) else x == y
     plain &= {n: c.tobytes() for n, c in a.chances.items()} == {n: c.tobytes() for n, c in b.chances.items()}
     plain &= (a.applied, a.popular_at) == (b.applied, b.popular_at) and told(a.asked) == told(b.asked)
+    plain &= {n: c.tobytes() for n, c in a.teams.items()} == {n: c.tobytes() for n, c in b.teams.items()}
     plain &= {n: c.tolist() for n, c in a.instead.items()} == {n: c.tolist() for n, c in b.instead.items()}
     return plain and a.features.dtype == b.features.dtype and a.features.tobytes() == b.features.tobytes()
 

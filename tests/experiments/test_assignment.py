@@ -72,7 +72,8 @@ def test_team_draft_is_fair_and_its_list_is_made_of_both() -> None:
 
 
 def test_a_preference_counts_each_user_once() -> None:
-    said = preference(np.array([30, 1, 1, 0]), np.array([0, 0, 0, 0]))
-    assert (said.ours, said.theirs) == (3, 0)
+    said = preference(np.array([30, 1, 1, 0, 2]), np.array([0, 0, 0, 0, 2]))
+    assert (said.ours, said.theirs, said.ties) == (3, 0, 1), "who heard none of either has no vote"
+    assert (said.margin, said.delta) == (-0.5, -0.375)
     assert said.p == pytest.approx(0.25)
     assert preference(np.zeros(3, int), np.zeros(3, int)).p == 1.0

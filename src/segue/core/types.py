@@ -272,6 +272,8 @@ class Exposure:
     """By experiment, what the new arm would have shown, best first: computed beside the answer, never shown; of some slates."""
     popular_at: int = 0
     """seq of the last event in the answer about what is popular at its place, which may be kept for a while; 0 = not told."""
+    teams: Mapping[str, Int8] = field(default_factory=dict)
+    """By interleaved experiment, whose ranker put each item there, (k,): 0 the one that serves, 1 the one that is tried."""
 
 
 SHARE_STEPS, SHARE_UNKNOWN = 65_534, 65_535

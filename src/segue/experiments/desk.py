@@ -29,6 +29,7 @@ class Told:
     step: int
     arm: str
     unit: str
+    shared: bool = False  # the new arm is a slate that old and new fill in turn
 
     @property
     def event_id(self) -> str:
@@ -75,7 +76,7 @@ class Desk:
         for one in self._running:
             unit = unit_of(one.plan.split, user, session, request)
             arm = one.plan.ramp[one.step].shares.arm(place(self._key, one.plan.layer, unit))
-            out.append(Told(one.name, one.number, one.step, arm, unit))
+            out.append(Told(one.name, one.number, one.step, arm, unit, one.plan.mode == "interleave"))
         return tuple(out)
 
     def treatment(self, told: Sequence[Told]) -> tuple[Treatment, ...]:

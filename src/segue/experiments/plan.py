@@ -53,8 +53,10 @@ class Treatment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     radio: dict[str, float] = {}
 
 
-LATER: Final = ("slower",)
+LATER: Final = ("slower", "mode")
 """Fields of Plan that came after plans had been locked."""
+INTERLEAVED: Final = (Step(0.0, 0.0, days=0.04, users=0), Step(0.1, 0.0, days=1.0, users=0, decides=True))
+"""Shadow, then a tenth of the listeners get slates that both rankers fill; it goes no further."""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: Name
     hypothesis: Annotated[str, Meta(min_length=10, max_length=500)]
     new: Treatment
+    mode: Literal["ramp", "interleave"] = "ramp"  # interleave: old and new share slates, to prune quickly; it never ships
     split: Literal["user", "session", "request"] = "user"
     layer: Name = "radio"
     primary: Annotated[tuple[str, ...], Meta(min_length=1)] = ("listened_share",)
@@ -119,14 +122,34 @@ def checked(plan: Plan) -> Plan:
         raise BadInput("ramp: expected new + old of at most 1 in every step", "ramp")
     if sum(step.decides for step in plan.ramp) != 1:
         raise BadInput("ramp: expected exactly one step with decides = true", "ramp")
+    if plan.mode == "interleave":
+        return _interleaved(plan)
     deciding = next(step for step in plan.ramp if step.decides)
     if not (deciding.new > 0 and deciding.old > 0):
         raise BadInput("ramp: expected users of both arms in the step that decides", "ramp")
     return plan
 
 
+def _interleaved(plan: Plan) -> Plan:
+    """What a plan of two rankers in one slate may not promise: a control arm, a ramp, other measures than the one it has."""
+    usual = Plan(name="x", hypothesis="x" * 10, new=plan.new)
+    for field, why in (
+        ("split", "a listener has one vote"),
+        ("primary", "the one measure is whose songs are heard to the end"),
+        ("guardrails", "there is no control arm to guard against"),
+        ("decision", "the always-valid interval of the preference decides, at every look"),
+    ):
+        if getattr(plan, field) != getattr(usual, field):
+            raise BadInput(f"{field}: leave it out where mode is interleave: {why}", field)
+    if not plan.ramp[-1].decides or any(step.old for step in plan.ramp) or not plan.ramp[-1].new:
+        raise BadInput("ramp: where mode is interleave, expected old = 0 in every step and a last one that decides", "ramp")
+    return plan
+
+
 def read_plan(data: object) -> Plan:
     """A plan from TOML or JSON as plain values; BadInput names the field."""
+    if isinstance(data, dict) and data.get("mode") == "interleave":
+        data = {"ramp": msgspec.to_builtins(INTERLEAVED), **data}
     try:
         return checked(msgspec.convert(data, Plan))
     except msgspec.ValidationError as error:

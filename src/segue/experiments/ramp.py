@@ -128,7 +128,7 @@ def after(plan: Plan, state: State, taken: Move, now: int) -> State:
     if taken.kind == "back":
         return msgspec.structs.replace(state, ended="rolled back", why=taken.why)
     if taken.kind == "finish":
-        shipped = state.step + 1 == len(plan.ramp)
+        shipped = state.step + 1 == len(plan.ramp) and plan.mode == "ramp"  # what is interleaved never ships
         return msgspec.structs.replace(state, ended="shipped" if shipped else "finished", why=taken.why)
     if taken.kind == "hold":
         return msgspec.structs.replace(state, held=taken.why)

@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from segue.experiments.assignment import ARMS, OLD, REST
+from segue.experiments.assignment import ARMS, NEW, OLD, REST
 from segue.experiments.book import Experiment
+from segue.experiments.interleaving import Preference
 from segue.experiments.looking import Found, each_arm, found, mismatch, watched
-from segue.experiments.metrics import METRICS, Log, Table
+from segue.experiments.metrics import METRICS, Table
 from segue.experiments.plan import DAY_MS
 from segue.experiments.runner import table_of
+from segue.experiments.sequences import LEAST
+from segue.experiments.votes import Log, Shared
 
 Z = 1.959963984540054
 Row = dict[str, Any]
@@ -23,11 +26,42 @@ def summary(experiment: Experiment) -> Row:
     plan, state = experiment.plan, experiment.state
     step = plan.ramp[state.step]
     return {
-        "name": plan.name, "hypothesis": plan.hypothesis, "running": experiment.running, "step": state.step,
+        "name": plan.name, "hypothesis": plan.hypothesis, "mode": plan.mode, "running": experiment.running, "step": state.step,
         "steps": len(plan.ramp), "share_new": step.new if experiment.running else 0.0, "share_old": step.old,
         "started": experiment.started, "since": state.since, "held": state.held, "ended": state.ended, "why": state.why,
         "verdict": verdict(experiment),
     }  # fmt: skip
+
+
+def shared_report(experiment: Experiment, shared: Shared, now: int) -> Row:
+    """What there is to say of two rankers in one slate; the same keys as `report`, no metric of arms, and `preference`."""
+    plan, last = experiment.plan, len(experiment.plan.ramp) - 1
+    now = min(now, _over(experiment, last, now) + int(plan.window_days * DAY_MS))
+    told = shared.preference(experiment, now)
+    votes = {name: getattr(told, name) for name in ("ours", "theirs", "ties", "listeners", "p", "margin")}
+    ends = ("delta", "low", "high", "always_low", "always_high")
+    return {
+        **summary(experiment),
+        "shown_step": last,
+        "assigned": {NEW: len(shared.votes(experiment, now).user)},
+        "mismatch_p": 1.0,
+        "metrics": [],
+        "a_a": None,
+        "looks": [],
+        "preference": {**votes, **{end: getattr(told, end) for end in ends}, "words": preferred(told)},
+        "plan": msgspec.to_builtins(plan),
+        "lock": experiment.trail[0].lock,
+        "trail": [_entry(entry) for entry in experiment.trail],
+    }
+
+
+def preferred(told: Preference) -> str:
+    """A preference in words, by the interval that holds at every look."""
+    if told.always_low > 0:
+        return f"new is preferred: by {0.5 + told.always_low:.1%} to {0.5 + told.always_high:.1%} of listeners, ties halved"
+    if told.always_high < 0:
+        return f"old is preferred: by {0.5 - told.always_high:.1%} to {0.5 - told.always_low:.1%} of listeners, ties halved"
+    return "not told apart yet" if told.listeners >= LEAST else "too few listeners yet"
 
 
 def verdict(experiment: Experiment) -> str:
@@ -44,13 +78,20 @@ def verdict(experiment: Experiment) -> str:
         return f"{said[state.ended]}: {state.why}.{became}"
     if state.held:
         return f"Held: {state.held}."
+    if experiment.plan.mode == "interleave" and step.new > 0:
+        return f"Running: {step.new:.0%} of listeners get slates that old and new fill in turn; nothing ships from here."
     if step.new == 0:
         return "Shadow: the new arm is loaded and answers trial requests; no listener gets it yet."
     return f"Running: {step.new:.0%} of listeners get the new arm, {step.old:.0%} are control."
 
 
-def report(experiment: Experiment, log: Log, now: int) -> Row:
-    """Everything that the page shows: metrics of the step that decides (or the current one), permanent A/A, looks, trail."""
+def report(experiment: Experiment, log: Log, now: int, shared: Shared | None = None) -> Row:
+    """Everything that the page shows: metrics of the step that decides (or the current one), permanent A/A, looks, trail.
+
+    `shared` remembers what was read of shared slates.
+    """
+    if experiment.plan.mode == "interleave":
+        return shared_report(experiment, shared or Shared(log), now)
     plan = experiment.plan
     shown = min(experiment.state.step, next(k for k, s in enumerate(plan.ramp) if s.decides))
     now = min(now, _over(experiment, shown, now) + int(plan.window_days * DAY_MS))

@@ -9,6 +9,8 @@ from segue.experiments.looking import Found, decided, found, mismatch, next_look
 from segue.experiments.metrics import Log, Table, assigned, collect
 from segue.experiments.plan import DAY_MS
 from segue.experiments.ramp import Move, Seen, Watched, move
+from segue.experiments.votes import Log as Slates
+from segue.experiments.votes import Shared
 
 Broken = Callable[[Experiment], str]
 Health = Callable[[Experiment], tuple[Watched, ...]]
@@ -43,15 +45,23 @@ def seen(experiment: Experiment, table: Table, now: int, newest: int, broken: st
 
 
 def tick(
-    book: Book, log: Log, now: int, newest: int, broken: Broken = lambda experiment: "", health: Health = lambda experiment: (),
+    book: Book, log: Slates, now: int, newest: int, broken: Broken = lambda experiment: "",
+    health: Health = lambda experiment: (), shared: Shared | None = None,
 ) -> list[tuple[str, Move]]:  # fmt: skip
     """Look at every running experiment and take at most one move each; the moves that were taken and written.
 
     Idempotent: killed at any instruction, the next tick sees the same book and the same log and does what is left to do.
+    `shared` remembers what was read of shared slates.
     """
     book.refresh()
     out = []
     for experiment in [e for e in book.all() if e.running]:
+        if experiment.plan.mode == "interleave":
+            sight = Seen(now, newest, (0, 0), watched=health(experiment), broken=broken(experiment))
+            taken = pruned(experiment, sight, shared or Shared(log))
+            if taken.kind != "stay" and book.moved(experiment.plan.name, taken, now):
+                out.append((experiment.plan.name, taken))
+            continue
         table = table_of(experiment, log, now)
         plan, step = experiment.plan, experiment.plan.ramp[experiment.state.step]
         if step.decides:
@@ -65,3 +75,25 @@ def tick(
         if taken.kind != "stay" and book.moved(plan.name, taken, now):
             out.append((plan.name, taken))
     return out
+
+
+def pruned(experiment: Experiment, sight: Seen, shared: Shared) -> Move:
+    """The move of an interleaved experiment: from the shadow on, back or held as on any ramp; over when listeners have decided.
+
+    It ends as soon as the always-valid interval of the preference leaves zero, or when the planned listeners have voted.
+    """
+    plan, state = experiment.plan, experiment.state
+    taken = move(plan, state, sight)
+    if taken.kind != "stay" or state.held or not plan.ramp[state.step].new:
+        return taken
+    if sight.now - state.since < plan.ramp[state.step].days * DAY_MS:
+        return taken
+    told = shared.preference(experiment, sight.now)
+    share = f"of {told.listeners:,} listeners {told.theirs:,} heard more of new, {told.ours:,} more of old"
+    if told.always_low > 0:
+        return Move("finish", f"new is preferred ({share}): worth an experiment with a ramp; this one never ships")
+    if told.always_high < 0:
+        return Move("finish", f"old is preferred ({share}): pruned")
+    if told.listeners >= plan.users:
+        return Move("finish", f"no preference was found ({share})")
+    return Move("stay", f"undecided: {share}")

@@ -19,7 +19,7 @@ LEAST = 1e-3
 def fill(columns, scores, before, carried, draws, settings, variety, forced):  # type: ignore[no-untyped-def]
     """Greedy filling over candidates sorted best first; returns (places, propensities, explored).
 
-    Where `forced` names candidates, each place takes that one instead of a draw, and its propensity is the chance that
+    As far as `forced` names candidates, a place takes that one instead of a draw, and its propensity is the chance that
     it would have been drawn, which may be 0; the filling ends before a place that takes nobody (-1).
     """
     heard, (shares, limits) = columns[3], settings
@@ -45,7 +45,7 @@ def fill(columns, scores, before, carried, draws, settings, variety, forced):  #
             break
         n_fresh = _allowed(columns, newcomers, used, picks[:place], before, fresh, rules)
         weights, news = np.exp(effective[pool[:size]] - effective[pool[0]]), carried[fresh[:n_fresh]]
-        if len(forced):
+        if place < len(forced):
             choice, drawn = forced[place], False
         else:
             choice, drawn = _draw(pool, weights, fresh, news, draws[place], shares)

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from segue.core.actions import NEWCOMER_PLAYS
 from segue.core.ports import OnlineState
 from segue.core.types import Bool, Candidates, Float32, Int32, Items, Query
-from segue.reranking.kernels import fill
+from segue.reranking.drafting import NOBODY, Columns, Drafting, Filling, Places
 from segue.reranking.variety import DEPTH, Variety, newness, passed_over, variety_of
 
 CARRIER = "sound"
 """The source that knows a song before anybody has played it."""
 VOTES = 1 | 2 | 8
 """Bits of OnlineState.marks that tell of a meeting: liked, disliked, saved."""
-Places = Sequence[int] | NDArray[np.intp]
-NOBODY = np.zeros(0, np.int64)
 
 
 class Radio:
@@ -106,6 +104,21 @@ class Radio:
         forced: Sequence[int] | NDArray[np.intp],
     ) -> tuple[NDArray[np.intp], tuple[NDArray[np.int64], Float32, Bool]]:
         """Candidates best first, and the filling over that order; forced are places into the candidates, -1 nobody."""
+        filling, order = self._filling(query, candidates, scores)
+        return order, filling.run(draws, _places(order, forced))
+
+    def drafting(self, query: Query, candidates: Candidates, scores: Float32) -> Drafting:
+        """Turns in a slate that is shared with another policy, place by place by the same rules and draws as `select`."""
+
+        def columns(items: Int32) -> Columns:
+            facts, known = self._facts(), self._state.heard(query.user, items)[0]
+            heard = met(known, self._state.marks(query.user, items))
+            return facts.artist[items], facts.album[items], facts.work[items], heard
+
+        return Drafting(self._filling(query, candidates, scores)[0], columns)
+
+    def _filling(self, query: Query, candidates: Candidates, scores: Float32) -> tuple[Filling, NDArray[np.intp]]:
+        """What the filling looks at, and the order in which it has the candidates."""
         facts = self._facts()
         times, _ = self._state.heard(query.user, candidates.items)
         marks = self._state.marks(query.user, candidates.items)
@@ -113,16 +126,16 @@ class Radio:
         order = np.argsort(-moved, kind="stable")  # candidates ascend: ties go to the smaller id
         items = candidates.items[order]
         discovery = 1.0 if query.discovery is None else query.discovery
-        return order, fill(
-            (facts.artist[items], facts.album[items], facts.work[items], met(times, marks)[order]),
-            moved[order] / self.temperature,
-            played_artists(query, facts, self.artist_gap),
-            self._carried(query, candidates)[order],
-            draws,
-            (np.array([discovery, self.explore, self.newcomers]), self._limits(query.limit)),
-            self._variety(query, items[:DEPTH], facts),
-            _places(order, forced),
+        filling = Filling(
+            items=items,
+            columns=(facts.artist[items], facts.album[items], facts.work[items], met(times, marks)[order]),
+            scores=moved[order] / self.temperature,
+            before=played_artists(query, facts, self.artist_gap),
+            carried=self._carried(query, candidates)[order],
+            settings=(np.array([discovery, self.explore, self.newcomers]), self._limits(query.limit)),
+            variety=self._variety(query, items[:DEPTH], facts),
         )
+        return filling, order
 
     def why_not(self, query: Query, candidates: Candidates, scores: Float32, picks: NDArray[np.intp], place: int) -> str:
         """The rule that kept a candidate out of the slate `picks` though it scored above what was taken; "" if none did.

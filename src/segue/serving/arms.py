@@ -16,10 +16,10 @@ from segue.experiments.book import Book, Experiment
 from segue.experiments.desk import Desk, Told
 from segue.experiments.health import GROUPS, Answers, broken, compared, watch
 from segue.experiments.health import told as described
-from segue.experiments.metrics import Log
 from segue.experiments.plan import Plan, Treatment
-from segue.experiments.ramp import Move
+from segue.experiments.ramp import Move, Watched
 from segue.experiments.runner import tick
+from segue.experiments.votes import Log, Shared
 from segue.serving.recommender import Model
 
 GOLDEN = 2_654_435_769
@@ -46,6 +46,7 @@ class Arms:
 
     def __init__(self, book: Book, desk: Desk, log: Log, house: House) -> None:
         self.book, self._desk, self._log, self._house = book, desk, log, house
+        self._shared = Shared(log)
         self._desk.recall(house.recall())
         self._models: dict[str, Model] = {}
         self._unready: dict[str, str] = {}
@@ -91,9 +92,16 @@ class Arms:
         return self._desk.ask(user, session, request)
 
     def model(self, told: Sequence[Told], champion: Model) -> Model:
-        """The model of the first new arm among them, else the champion; versions name every arm, so the exposure keeps them."""
+        """The model of the first new arm among them, else the champion; versions name every arm, so the exposure keeps them.
+
+        Of an interleaved experiment the champion, which shares its slates with the new arm's.
+        """
         names = {f"experiment:{one.name}": one.arm for one in told}
-        chosen = next((self._models[one.name] for one in told if one.arm == NEW and one.name in self._models), champion)
+        chosen = champion
+        first = next((one for one in told if one.arm == NEW and one.name in self._models), None)
+        if first is not None:
+            tried = self._models[first.name]
+            chosen = replace(champion, rival=(first.name, tried)) if first.shared else tried
         return replace(chosen, versions={**chosen.versions, **names})
 
     def first(self, told: Sequence[Told]) -> list[Told]:
@@ -106,12 +114,16 @@ class Arms:
             self._desk.forget(one)
 
     def answered(self, told: Sequence[Told], exposure: Exposure, *, known: bool, seconds: float) -> None:
-        """Count the answer by arm: how long it took, and whether it failed a listener of whom something is known."""
-        if told:
-            rung, empty = exposure.slate.rung, not len(exposure.slate.items)
-            failed = empty or rung == "cached" or (known and rung != "personal")
-            late = seconds > self._house.deadline_s
-            self._desk.answered(told, failed=failed, late=late, seconds=seconds, group=_group(exposure))
+        """Count the answer by arm: how long it took, and whether it failed a listener of whom something is known.
+
+        A slate that was to be shared and was not has failed too: the new arm had nothing for it in time.
+        """
+        rung, empty = exposure.slate.rung, not len(exposure.slate.items)
+        failed = empty or rung == "cached" or (known and rung != "personal")
+        late, group = seconds > self._house.deadline_s, _group(exposure)
+        for one in told:
+            alone = one.shared and one.arm == NEW and known and one.name not in exposure.teams
+            self._desk.answered([one], failed=failed or alone, late=late, seconds=seconds, group=group)
 
     def judged(self, query: Query, told: Sequence[Told], exposure: Exposure) -> Future[Exposure] | None:
         """Mirror the request to the new arms that did not answer: the exposure with their slates and their chances.
@@ -160,7 +172,7 @@ class Arms:
         self.book.refresh()
         # without an experiment the end of the log is nobody's business: reading it can be a whole segment
         newest = self._house.newest() if any(experiment.running for experiment in self.book.all()) else 0
-        moves = tick(self.book, self._log, now, newest, self._broken, lambda e: watch(self._health(e), e.plan.slower))
+        moves = tick(self.book, self._log, now, newest, self._broken, self._watched, self._shared)
         self.refresh()
         for experiment in [e for e in self.book.all() if e.to_ship]:
             # what a kill leaves undone between the two lines is done again by the next tick, to the same effect
@@ -170,6 +182,9 @@ class Arms:
 
     def _health(self, experiment: Experiment) -> dict[str, Answers]:
         return self._desk.health(experiment.number, experiment.state.step)
+
+    def _watched(self, experiment: Experiment) -> tuple[Watched, ...]:
+        return watch(self._health(experiment), experiment.plan.slower)
 
     def _broken(self, experiment: Experiment) -> str:
         return self._unready.get(experiment.plan.name, "") or broken(self._health(experiment))
@@ -193,7 +208,7 @@ class Arms:
     def report(self, name: str, now: int) -> dict[str, object]:
         """One in numbers and words; NotFound."""
         experiment = self.book.get(name)
-        return {**report.report(experiment, self._log, now), "health": described(self._health(experiment)),
+        return {**report.report(experiment, self._log, now, self._shared), "health": described(self._health(experiment)),
                 "answers": compared(self._health(experiment))}  # fmt: skip
 
 

@@ -9,12 +9,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from segue.core.evidence import union
 from segue.core.stages import CandidateSource
-from segue.core.types import Candidates, Query, Scored
+from segue.core.types import MISSING, Candidates, Query, Scored
 
 Count = Callable[[str, str], None]
 """count(event, label): where serving reports what it left out; monitoring gives the counter."""
 Timed = Callable[[str, float], None]
 """timed(source, seconds): what each source took."""
+
+IMPERSONAL = frozenset({"popular", "fresh"})
+"""Sources whose evidence alone does not make an answer personal."""
+
+
+def rung_of(query: Query, offered: Sequence[Sequence[str]]) -> str:
+    """The rung of an answer that went the whole way: personal where some source looked at the listener or the seeds."""
+    if any(set(names) - IMPERSONAL for names in offered):
+        return "personal"
+    return "regional" if query.context.region != MISSING else "global"
 
 
 class Round:

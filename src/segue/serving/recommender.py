@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol, runtime_checkable
@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.evidence import union
-from segue.core.facts import has_tag
 from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
-from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Items, Query, Recent, Scored, Slate
+from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Query, Scored, Slate
 from segue.serving.explanations import Explainer, loudest
-from segue.serving.gathering import Count, Gatherer, Round, Timed
+from segue.serving.gathering import Count, Gatherer, Round, Timed, rung_of
+from segue.serving.interleaved import Drafts, Side, shared_exposure
+from segue.serving.topic import anything, asked_of, on_topic
 
-IMPERSONAL = frozenset({"popular", "fresh"})
-"""Sources whose evidence alone does not make an answer personal."""
 GATHER_SHARE = 0.6
 """Share of the deadline that the sources may use; the rest is for ranking, the log and the way back."""
 REMEMBERED = 10_000
@@ -59,6 +58,7 @@ class Model:
     rows: Rows = no_rows
     feature_names: tuple[str, ...] = ()
     reranker: Reranker | None = None  # instead of the one that stays, for an experiment with settings of its own
+    rival: tuple[str, Model] | None = None  # the experiment in which another model fills half of each slate, and that model
 
     def ranker_for(self, query: Query) -> Ranker:
         """The ranker, or the one for newcomers where the query tells of no play and no wish."""
@@ -84,6 +84,13 @@ class Asked:
     began: float  # time.perf_counter()
     applied: int = 0  # seq of the last event that the state knew
     popular_at: int = 0  # the same of what it says is popular at the place
+    other: Round | None = None  # of the model that shares the slate, where its sources are others
+
+    @property
+    def waits(self) -> list[Future[None]]:
+        """What has to be waited for, a budget at most, before `finish`; nearly always nothing."""
+        rounds = (self.round,) if self.other is None else (self.round, self.other)
+        return [one.done for one in rounds if one.done is not None]
 
 
 @dataclass(frozen=True)
@@ -193,18 +200,20 @@ class Recommender:
     def recommend(self, query: Query, model: Model | None = None) -> Exposure:
         """The slate for a query and the features behind it; raises for nothing that a stage may do."""
         asked = self.ask(query, model)
-        if asked.round.done is not None:
-            with suppress(TimeoutError):
-                asked.round.done.result(self.budget_s)
+        if waits := asked.waits:
+            wait(waits, self.budget_s)
         return self.finish(asked)
 
     def ask(self, query: Query, model: Model | None = None) -> Asked:
-        """Begin: the sources are asked. Where `round.done` is a future, a server waits for it before it calls finish."""
+        """Begin: the sources are asked. Where `waits` names futures, a server waits for them before it calls finish."""
         model, began = model or self.model, time.perf_counter()
         applied = self._state.applied
         round_ = self._gatherer.ask(model.sources, asked_of(query), self.per_source, self.budget_s)
         popular_at = self._state.popular_as_of(query.context.region, query.context.hour_of_week)
-        return Asked(query, model, round_, began, applied, popular_at)
+        other = None
+        if model.rival is not None and model.rival[1].sources is not model.sources:
+            other = self._gatherer.ask(model.rival[1].sources, asked_of(query), self.per_source, self.budget_s)
+        return Asked(query, model, round_, began, applied, popular_at, other)
 
     def finish(self, asked: Asked) -> Exposure:
         """The slate from what the sources have said by now, on the highest rung that holds."""
@@ -240,10 +249,36 @@ class Recommender:
             return None
         rows = model.rows(query, candidates)
         scores = model.ranker_for(query).score(query, candidates, rows)
-        exposure = self._exposure(query, model, candidates, "personal", scores, rows)
+        exposure = None if model.rival is None else self._shared(asked, model.rival, candidates, rows, scores)
+        exposure = exposure or self._exposure(query, model, candidates, "personal", scores, rows)
         if not query.seeds:
             self._remember(query.user, candidates.items, scores)
         return exposure
+
+    def _shared(
+        self, asked: Asked, rival: tuple[str, Model], candidates: Candidates, rows: Float32, scores: Float32
+    ) -> Exposure | None:  # fmt: skip
+        """The slate that the model fills in turn with its rival; None where the rival fails or has nothing: it is ours then."""
+        (name, theirs), query = rival, asked.query
+        try:
+            ours = self._side(query, asked.model, candidates, rows, scores)
+            if asked.other is not None:
+                candidates = self._narrowed(query, self._gatherer.take(asked.other))
+            if asked.other is not None or theirs.ranker is not asked.model.ranker:
+                rows = theirs.rows(query, candidates)
+                scores = theirs.ranker_for(query).score(query, candidates, rows)
+            sides = (ours, self._side(query, theirs, candidates, rows, scores))
+            return shared_exposure(query, name, sides, asked.model.versions, self._explainer, self._rng(query.request_id))
+        except Exception as error:  # what is tried must not cost the listener the answer
+            self._count("rival_failed", type(error).__name__)
+            return None
+
+    def _side(self, query: Query, model: Model, candidates: Candidates, rows: Float32, scores: Float32) -> Side:
+        reranker = model.reranker or self._stages.reranker
+        if not isinstance(reranker, Drafts):
+            raise TypeError(f"the reranker {reranker.name!r} cannot share a slate")
+        turns = reranker.drafting(query, candidates, scores)
+        return Side(candidates, rows, model.feature_names, scores, turns, model.sources)
 
     def _narrowed(self, query: Query, candidates: Candidates) -> Candidates:
         """What may be recommended and is about what was asked for, and enough of it."""
@@ -315,8 +350,6 @@ class Recommender:
             query, candidates, scores, self._rng(query.request_id)
         )
         offered = loudest(candidates, picks)
-        if rung == "personal" and not any(set(names) - IMPERSONAL for names in offered):
-            rung = "regional" if query.context.region != MISSING else "global"
         items = candidates.items[picks]
         slate = Slate(
             request_id=query.request_id,
@@ -328,7 +361,7 @@ class Recommender:
             explored=explored,
             policy=model.policy,
             model_versions=model.versions,
-            rung=rung,
+            rung=rung_of(query, offered) if rung == "personal" else rung,
         )
         features = rows[picks] if rows is not None else np.zeros((len(items), 0), np.float32)
         names = model.feature_names if rows is not None else ()
@@ -348,40 +381,6 @@ class Recommender:
                 self._last.popitem(last=False)
 
 
-def asked_of(query: Query) -> Query:
-    """What the sources are asked: a radio that was started from seeds is about them and its session, not about all that the
-    listener ever played; that comes back in when the ranker orders what they offer."""
-    if not query.seeds:
-        return query
-    recent, here = query.recent, query.recent.in_session
-    session = Recent(recent.items[here], recent.signal[here], recent.share[here], recent.at[here], here[here])
-    return replace(query, user=MISSING, recent=session)
-
-
-def on_topic(query: Query, candidates: Candidates, facts: Items) -> Candidates:
-    """What the seeds are about, where that is enough for the slate.
-
-    Without what only impersonal sources offer: popular songs do not drown what was asked for. A radio from tags alone keeps
-    to its tags, whatever the session has wandered through.
-    """
-    telling = [column for column, name in enumerate(candidates.sources) if name not in IMPERSONAL]
-    said = np.asarray(~np.isnan(candidates.evidence[:, telling]).all(axis=1), np.bool_)
-    if said.sum() >= query.limit:
-        candidates = candidates.keep(said)
-    seeds = query.seeds
-    if len(seeds.tags) and not len(seeds.items) and not len(seeds.artists):
-        tagged = has_tag(facts, candidates.items, seeds.tags)
-        if tagged.sum() >= query.limit:
-            candidates = candidates.keep(tagged)
-    return candidates
-
-
 def _kept(candidates: Candidates, mask: Bool) -> Candidates:
     """Candidates.keep, without a copy where a rule removes nothing: most do."""
     return candidates if mask.all() else candidates.keep(mask)
-
-
-def anything(facts: Items, query: Query, limit: int) -> Scored:
-    """Playable songs when nobody has played anything: the newest `limit` of the catalogue."""
-    items = np.flatnonzero(facts.playable)[::-1][:limit].astype(np.int32)
-    return Scored(items, -np.arange(len(items), dtype=np.float32))

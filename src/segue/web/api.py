@@ -136,8 +136,8 @@ async def post_recommendations(request: Request) -> Response:
     query, warnings = service.maker.make(wanted, service.now(), service.request_id())
     arms, model = influence.arms_of(service, wanted, query)
     asked = service.recommender.ask(query, model)
-    if asked.round.done is not None:
-        await _settled(asked.round.done, service.recommender.budget_s)
+    for done in asked.waits:
+        await _settled(done, service.recommender.budget_s)
     exposure = service.recommender.finish(asked)
     if arms:
         influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - asked.began)

@@ -91,6 +91,7 @@ class _Shown(msgspec.Struct, array_like=True, frozen=True):
     chances: dict[str, bytes] = {}  # slates of older versions have none
     asked: Asked | None = None  # neither have they this
     instead: dict[str, bytes] = {}  # nor this
+    teams: dict[str, bytes] = {}  # nor this
 
 
 _kinds = msgspec.msgpack.Decoder(_Kind)
@@ -185,6 +186,7 @@ def _pack_shown(exposure: Exposure) -> bytes:
             {name: chances.astype("<f4").tobytes() for name, chances in exposure.chances.items()},
             Asked.of(exposure),
             {name: items.astype("<i4").tobytes() for name, items in exposure.instead.items()},
+            {name: teams.astype("<i1").tobytes() for name, teams in exposure.teams.items()},
         )
     )
 
@@ -214,7 +216,8 @@ def _unpack(row: tuple[int, int, int, int, bytes, bytes | None]) -> Exposure:
     names = tuple(kind.feature_names)
     chances = {name: np.frombuffer(told, np.float32) for name, told in shown.chances.items()}
     instead = {name: np.frombuffer(told, np.int32) for name, told in shown.instead.items()}
+    teams = {name: np.frombuffer(told, np.int8) for name, told in shown.teams.items()}
     exposure = Exposure(
-        slate, user, at, shown.session, kind.surface, shown.region, features, names, chances, instead=instead
+        slate, user, at, shown.session, kind.surface, shown.region, features, names, chances, instead=instead, teams=teams
     )  # fmt: skip
     return exposure if shown.asked is None else shown.asked.into(exposure)

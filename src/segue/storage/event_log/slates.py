@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         "chances": pa.map_(pa.string(), _FLOATS),
         "asked": pa.binary(),  # MessagePack of exposures.Asked; null in what older versions wrote
         "instead": pa.map_(pa.string(), _INTS),
+        "teams": pa.map_(pa.string(), pa.list_(pa.int8())),
     }
 )
 WRITTEN: dict[str, Any] = {
@@ -79,6 +80,7 @@ def table_of(exposures: Sequence[Exposure]) -> pa.Table:
         "asked": [None if asked is None else _pack(asked) for asked in map(Asked.of, exposures)],
         "chances": _by_experiment([exposure.chances for exposure in exposures], np.float32),
         "instead": _by_experiment([exposure.instead for exposure in exposures], np.int32),
+        "teams": _by_experiment([exposure.teams for exposure in exposures], np.int8),
     }
     for name, value in columns.items():
         if not isinstance(value, pa.Array):
@@ -91,10 +93,10 @@ def exposures_of(table: pa.Table) -> Iterator[Exposure]:
     plain = {name: table.column(name).to_pylist() for name in ("request", "at", "user", "session", "region")}
     words = {
         name: table.column(name).to_pylist()
-        for name in ("surface", "policy", "rung", "model_versions", "chances", "asked", "instead")
+        for name in ("surface", "policy", "rung", "model_versions", "chances", "asked", "instead", "teams")
         if name in table.column_names  # the last ones came later: files of before lack them
     }
-    for later in ("asked", "instead"):
+    for later in ("asked", "instead", "teams"):
         words.setdefault(later, [None] * len(table))
     sources, reasons, names = _offered(table), _tuples(_whole(table, "reasons")), _tuples(_whole(table, "feature_names"))
     items, explored = _arrays(table, "items"), _arrays(table, "explored")
@@ -115,9 +117,10 @@ def exposures_of(table: pa.Table) -> Iterator[Exposure]:
         shaped = features[row].reshape(len(slate.items), len(names[row]))
         told = {name: np.array(chance, np.float32) for name, chance in words["chances"][row]}
         instead = {name: np.array(ids, np.int32) for name, ids in words["instead"][row] or ()}
+        teams = {name: np.array(team, np.int8) for name, team in words["teams"][row] or ()}
         exposure = Exposure(
             slate, plain["user"][row], plain["at"][row], plain["session"][row], words["surface"][row], plain["region"][row],
-            shaped, names[row], told, instead=instead,
+            shaped, names[row], told, instead=instead, teams=teams,
         )  # fmt: skip
         yield exposure if words["asked"][row] is None else _asked.decode(words["asked"][row]).into(exposure)
 
