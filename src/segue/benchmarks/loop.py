@@ -28,11 +28,12 @@ EXPLORING = 0.3
 TEST, EXPLORE = 1_000_000, 500_000
 """Session numbers of the test and of the rounds that explore: no session is both."""
 SETTINGS = config.Settings(
-    radio=config.Radio(sources=["session_factors"], weights={"session_factors": 100.0}, explore=0.0),
     server=config.Server(deadline_ms=10_000.0),  # a busy machine must not change what is answered
     training=config.Training(holdout="24h", test_users=500),
 )
-"""How Segue is set up here: graded session factors lead, nothing is drawn by chance, no deadline cuts an answer short."""
+"""How Segue is set up here: [radio] as it comes, a night that is as long as a world is, no deadline that cuts answers short."""
+GRADED = config.Radio(sources=["session_factors"], weights={"session_factors": 100.0}, explore=0.0)
+"""[radio] of --graded: graded session factors lead, and nothing is drawn by chance."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,20 @@ class Variant:
     name: str
     radio: Mapping[str, object] = field(default_factory=dict)  # what is changed in [radio]
     slate: int = 1  # songs asked for at a time
-    discovery: float | None = 1.0  # what a request asks for; None: as learned
+    discovery: float | None = None  # the share of new songs that a request asks for; None: as learned
     repeats: bool = False  # nothing keeps a song from coming again, in the session or later
 
 
 SEGUE = Variant("segue")
-AS_IT_COMES: Mapping[str, object] = {"sources": [], "weights": {}, "explore": config.Radio().explore}
 ABLATIONS = (
     Variant("segue, no artist caps", {"artist_gap": 0, "max_per_artist": 1000}),
     Variant("segue, order drawn among the best 40", {"explore": 1.0, "temperature": 1e6}),
     Variant("segue, slates of 100 after the first song", slate=100),
-    Variant("segue, songs may repeat", repeats=True),
-    Variant("segue, usual sources only", {"sources": [], "weights": {}}),
-    Variant("segue, exploring as usual", {"explore": config.Radio().explore}),
-    Variant("segue, share of new songs as learned", discovery=None),
-    Variant("segue, everything as it comes", AS_IT_COMES, discovery=None),
+    Variant("segue, songs may repeat", discovery=1.0, repeats=True),
+    Variant("segue, nothing drawn by chance", {"explore": 0.0}),
+    Variant("segue, only songs never heard", discovery=1.0),
 )
-"""First what carries the gain, one part left out at a time; then each setting of the loop as a home has it unset."""
+"""First what carries the gain, one part left out at a time; then what the settings bring that could be set for such a world."""
 
 
 class Forgetful:
@@ -88,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="times to play with exploration and train again")
     parser.add_argument("--round-sessions", type=int, default=1000, help="of each such round")
     parser.add_argument("--ablate", action="store_true", help="play without one part at a time as well")
+    parser.add_argument("--graded", action="store_true", help="with graded session factors in place of [radio] as it comes")
     parser.add_argument("--work", type=Path, help="where the home is made (default: a temporary folder)")
 
 
@@ -101,7 +100,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         bar.phase("a world, and what is learned from")
         world = games.read_world(args.data, args.songs, args.listeners, args.seed, shape)
         logs = games.warm_logs(world, args.learn)
-        loop = Loop(world, Path(folder), logs, bar)
+        radio = GRADED if args.graded else config.Radio()
+        loop = Loop(world, Path(folder), logs, bar, msgspec.structs.replace(SETTINGS, radio=radio))
         others = [loop.test(args.sessions, name) for name in games.PLAIN]
         plain_best = max(others, key=lambda game: float(game.time.mean()))
         ours = loop.rounds(args)
@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return {
         "world": {"seed": args.seed, "songs": world.n_items, "listeners": world.n_users, **msgspec.to_builtins(shape)},
         "learned_from": {"sessions": args.learn, "plays": len(logs)},
+        "radio": msgspec.to_builtins(radio),
         "best_plain": plain_best.policy,
         "policies": games.summary([plain_best, *(g for g in others if g is not plain_best), *ours], rng),
         "against_segue": {game.policy: msgspec.to_builtins(games.gain(game, ours[0], rng)) for game in ours[1:]},
@@ -119,12 +120,13 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 class Loop:
     """A home that learns, and the sessions it is tested on."""
 
-    def __init__(self, world: Botify, folder: Path, logs: Plays, bar: Progress) -> None:
+    def __init__(self, world: Botify, folder: Path, logs: Plays, bar: Progress, settings: config.Settings) -> None:
+        self.settings = settings
         self.world, self.folder, self.logs, self.bar = world, folder / "home", logs, bar
         self.now = int(logs.at.max()) + 1000
         self.folder.mkdir()
         bar.phase("the log, into a home")
-        with self.home(SETTINGS) as home:
+        with self.home(self.settings) as home:
             self.items, self.users = policies.settle(home, world.artist, world.n_users)
             home.log.append(policies.rows_of(logs, self.items, self.users))
             home.catch_up()
@@ -135,7 +137,7 @@ class Loop:
 
     def train(self) -> None:
         """A night."""
-        with self.home(SETTINGS) as home:
+        with self.home(self.settings) as home:
             wiring.night(home, self.now, self.bar, force=True)
 
     def test(self, n: int, name: str) -> Game:
@@ -160,7 +162,7 @@ class Loop:
     def _play(self, folder: Path, variant: Variant, sessions: BotifySessions) -> Game:
         """Each song is durable in the log before the next is asked for."""
         self.bar.phase(variant.name)
-        settings = msgspec.structs.replace(SETTINGS, radio=msgspec.structs.replace(SETTINGS.radio, **variant.radio))
+        settings = msgspec.structs.replace(self.settings, radio=msgspec.structs.replace(self.settings.radio, **variant.radio))
         with self.home(settings, folder) as home:
             policy = policies.HomePolicy(
                 home, self.items, self.users, name=variant.name, discovery=variant.discovery,

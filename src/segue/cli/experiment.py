@@ -97,9 +97,19 @@ def _status(rows: list[dict[str, Any]]) -> None:
                 [(r["name"], iso(r["started"]), f"{r['step'] + 1} of {r['steps']}", r["verdict"]) for r in rows])  # fmt: skip
 
 
+def _shared_slates(told: dict[str, Any]) -> str:
+    """The preference between two rankers that share slates."""
+    counts = f"{told['theirs']:,} heard more of new, {told['ours']:,} more of old, {told['ties']:,} as much of both"
+    always, once = (f"[{told[low]:+.3f}, {told[high]:+.3f}]" for low, high in (("always_low", "always_high"), ("low", "high")))
+    delta = f"Delta-AB {told['delta']:+.3f} {always} at every look, {once} at one look; sign test p = {told['p']:.3g}"
+    return f"of {told['listeners']:,} listeners {counts}: {told['words']}. {delta}"
+
+
 def _report(found: dict[str, Any]) -> None:
     OUT.print(f"{found['name']}: {found['verdict']}", markup=False, style="bold")
     OUT.print(found["hypothesis"], markup=False, highlight=False)
+    if "preference" in found:
+        OUT.print(_shared_slates(found["preference"]), markup=False, highlight=False)
     rows = [
         (m["metric"], *(("", "", "", "") if m.get("lift") is None else
          (m["old"], m["new"], f"{m['lift']:+.2%} [{m['low']:+.2%}, {m['high']:+.2%}]",
@@ -107,8 +117,9 @@ def _report(found: dict[str, Any]) -> None:
          m["words"])
         for m in found["metrics"]
     ]  # fmt: skip
-    print_table("lift with a 95 % interval of one look; words by the always-valid one",
-                ("metric", "old", "new", "lift", "users", "in words"), rows)  # fmt: skip
+    if rows:
+        print_table("lift with a 95 % interval of one look; words by the always-valid one",
+                    ("metric", "old", "new", "lift", "users", "in words"), rows)  # fmt: skip
     print_table(
         "audit trail", ("when", "by", "what", "why"), [(iso(e["at"]), e["by"], e["what"], e["why"]) for e in found["trail"]]
     )

@@ -7,8 +7,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import binomtest
+from scipy.special import bdtr, ndtri
 
 from segue.core.types import Bool, Float32, Int8, Int32
 from segue.experiments.sequences import half_widths, tuned_rho
@@ -141,7 +140,7 @@ def preference(
     voted = (heard_ours > 0) | (heard_theirs > 0)
     votes = np.sign(heard_theirs[voted].astype(np.int64) - heard_ours[voted]) / 2.0
     n, theirs, ours = len(votes), int((votes > 0).sum()), int((votes < 0).sum())
-    p = float(binomtest(theirs, ours + theirs).pvalue) if ours + theirs else 1.0
+    p = min(1.0, 2.0 * float(bdtr(min(ours, theirs), ours + theirs, 0.5))) if ours + theirs else 1.0
     delta = float(votes.mean()) if n else 0.0
     se = float(votes.std(ddof=1) / np.sqrt(n)) if n > 1 else np.inf
     reach = float(ndtri(1 - LEVEL / 2)) * se

@@ -94,6 +94,8 @@ class Explain:
 
     def _then(self, exposure: Exposure) -> tuple[Ranker | None, str]:
         """The ranker that scored a slate, or why it cannot be asked."""
+        if exposure.teams:
+            return None, "two rankers share it: each song has the score and the chance that its own ranker gave it"
         version = exposure.slate.model_versions.get("bundle")
         if version is None or not exposure.feature_names:
             return None, "ranked without features: by rank fusion, or from a lower rung"

@@ -65,6 +65,11 @@ function answers(health) {
   return said.length ? ` Answers of this step: ${said.join("; ")}.` : "";
 }
 
+function shared(p) {
+  const share = (delta) => `${(100 * (0.5 + delta)).toFixed(1)} %`;
+  return ` Of ${p.listeners.toLocaleString()} listeners ${p.theirs.toLocaleString()} heard more of new, ${p.ours.toLocaleString()} more of old, ${p.ties.toLocaleString()} as much of both: new is preferred by ${share(p.delta)}, ties halved, ${share(p.always_low)} to ${share(p.always_high)} valid at any time (${p.words}).`;
+}
+
 const FATES = { shipped: "better", "rolled back": "worse" };
 const fate = (one) => FATES[one.ended] ?? (one.held ? "worse" : "");
 
@@ -78,7 +83,7 @@ function draw(list, told) {
     const counts = Object.entries(told.assigned).map(([arm, n]) => `${n.toLocaleString()} ${arm}`).join(", ");
     $("lead").replaceChildren(h("strong", { class: fate(told) }, told.verdict), ` ${sentence(told.hypothesis)}. Step ${told.step + 1} of ${told.steps}; first influenced: ${counts}.`,
       told.a_a && told.a_a.lift !== null ? ` Old against old: ${percent(told.a_a.lift)}, z = ${figure(told.a_a.z)}: nothing is to be found there.` : "",
-      answers(told.health));
+      told.preference ? shared(told.preference) : null, answers(told.health));
     const cards = told.metrics.map(card);
     $("metrics").replaceChildren(...cards.map((one) => one.made));
     for (const one of cards) one.draw();
