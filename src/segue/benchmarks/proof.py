@@ -1,4 +1,4 @@
-"""What decisions rest on: how long a rollback takes, and how much a log that explores can tell of other policies."""
+"""What decisions rest on: how long a rollback takes, what a log can tell of other policies, how few listeners a draft needs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segue import config, wiring
 from segue.arena.served import settle
+from segue.benchmarks import _shared_slates
 from segue.benchmarks._server import Server
 from segue.core.errors import BadInput
 from segue.core.types import Query
@@ -25,7 +26,7 @@ from segue.training.registry import CHAMPION, PREVIOUS
 from segue.wiring.radio import reranker_of
 from segue.wiring.tables import RANKERS
 
-PARTS = ("rollback", "power")
+PARTS = ("rollback", "power", "shared-slates")
 EXPLORE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 LEAST_EFFECTIVE = 500.0
 LIFTS = (0.02, 0.05)
@@ -40,13 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listeners", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--times", type=int, default=10, help="rollbacks")
+    parser.add_argument("--days", type=int, default=5, help="days of the town for shared slates and for arms")
     parser.add_argument("--queries", type=int, default=200, help="moments of listeners at which policies are compared")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Make a town, train two models, measure."""
-    if min(args.times, args.queries) < 1:
-        raise BadInput("--times, --queries: expected at least 1")
+    if min(args.times, args.queries, args.days) < 1:
+        raise BadInput("--times, --queries, --days: expected at least 1")
     found: dict[str, object] = {"songs": args.songs, "listeners": args.listeners, "seed": args.seed}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "home"
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         if "power" in (args.part or PARTS):
             args.progress.phase("what a log can tell")
             found["power"] = _power(path, town, args.queries)
+        if "shared-slates" in (args.part or PARTS):
+            found["shared_slates"] = _shared_slates.compared(path, town, args.days, args.progress)
     return found
 
 
