@@ -69,7 +69,7 @@ class HomePolicy:
         self, home: wiring.Home, items: Int32, users: Int32, *, name: str = "segue", discovery: float | None = 1.0,
         recommender: Recommender | None = None,
     ) -> None:  # fmt: skip
-        self.name, self.discovery = name, discovery
+        self.name, self.discovery, self._home = name, discovery, home
         self._items, self._users = items, users
         self._number = np.full(int(items.max()) + 1, MISSING, np.int32)
         self._number[items] = np.arange(len(items), dtype=np.int32)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from segue import wiring
+from segue import config, wiring
 from segue.arena import policies
 from segue.arena.games import PLAIN, in_all, joined, plain, read_world, summary, warm_logs
+from segue.arena.in_city import InCity
 from segue.cli import weeks
 from segue.cli.output import ERR, Bar, add_json, print_json, print_table
 from segue.core.errors import BadInput
 from segue.simulator import picture
 from segue.simulator.baselines import ItemToItem, Random, SameArtist, Top
 from segue.simulator.botify import Botify
-from segue.simulator.city import City, live
+from segue.simulator.city import City, Day, live
 from segue.simulator.playing import Game, Plays, Policy, play
 
 DAY_MS = 86_400_000
+SEGUE_IN_CITY = ("segue", "segue-once")
+"""Trained every night; trained before the first day alone."""
 
 
 def add_commands(commands: Any) -> None:
@@ -80,21 +85,40 @@ def _live(args: argparse.Namespace, bar: Bar) -> int:
     sizes = {"songs": args.songs, "artists": max(args.songs // 6, 1), "listeners": args.listeners, "seed": args.seed}
     bar.phase("a week of random in a city of its own, to learn from")
     logs = joined([game.plays for game in live(City(**sizes, days=7), Random(args.songs, seed=args.seed))[1]])
-    games, ends = [], []
+    games, ends, parts = [], [], []
     for name in args.policy or PLAIN:
         bar.phase(name)
         city = City(**sizes, days=args.days)
-        days, played = live(city, _in_city(name, city, logs), progress=bar.advance)
+        days, played = _lived(args, name, city, logs, bar)
         ends.append({"policy": name, "members": days[-1].members, "sessions": sum(day.listeners for day in days)})
         games.append(in_all(name, played, city.n_users))
+        parts.append([in_all(name, played[day : day + 7], city.n_users) for day in range(0, args.days, 7)])
     found = [{**one, **end} for one, end in zip(summary(games, np.random.default_rng(args.seed)), ends, strict=True)]
+    by_week = [summary(week, np.random.default_rng(args.seed)) for week in zip(*parts, strict=True)]
     if args.json:
-        print_json({"days": args.days, "seed": args.seed, "policies": found})
+        print_json({"days": args.days, "seed": args.seed, "policies": found, "weeks": by_week})
         return 0
     _show(found, f"{args.days} days of {args.listeners:,} listeners, each policy in a city of its own", "listening each")
+    for number, rows in enumerate(by_week):
+        _show(rows, f"week {number + 1}", "listening each")
     for end in ends:
         ERR.print(f"{end['policy']}: {end['members']:,} members at the end, {end['sessions']:,} sessions", highlight=False)
     return 0
+
+
+def _lived(args: argparse.Namespace, name: str, city: City, logs: Plays, bar: Bar) -> tuple[list[Day], list[Game]]:
+    """The days of a city under one policy; Segue in a home that is made for them."""
+    if name not in SEGUE_IN_CITY:
+        return live(city, _in_city(name, city, logs), progress=bar.advance)
+    settings = config.load(args.home, args.config)
+    server = msgspec.structs.replace(settings.server, deadline_ms=10_000.0)  # a busy machine must not change what is answered
+    with tempfile.TemporaryDirectory() as folder:
+        home = wiring.Home(Path(folder) / "home", msgspec.structs.replace(settings, server=server), writer=True)
+        with home:
+            policy = InCity(home, city, logs, bar, name=name, nightly=name == SEGUE_IN_CITY[0])
+            found = live(city, policy)
+            policy.close()
+    return found
 
 
 def _in_city(name: str, city: City, logs: Plays) -> Policy:
@@ -107,7 +131,7 @@ def _in_city(name: str, city: City, logs: Plays) -> Policy:
         return Top(logs, city.n_items, seed=city.seed)
     if name == "item-to-item":
         return ItemToItem(logs, city.n_items, seed=city.seed)
-    raise BadInput(f"--policy: in a city expected one of {', '.join(PLAIN)}, found {name!r}", "policy")
+    raise BadInput(f"--policy: in a city expected one of {', '.join((*PLAIN, *SEGUE_IN_CITY))}, found {name!r}", "policy")
 
 
 def _show(found: list[dict[str, Any]], title: str, time_name: str) -> None:
