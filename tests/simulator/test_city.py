@@ -142,4 +142,4 @@ def test_simulate_lives_a_city(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)["policies"]
     assert [one["policy"] for one in told] == ["random", "top-100"]
     assert all(one["members"] > 0 for one in told)
-    assert main(["simulate", *small, "--policy", "segue"]) == 2
+    assert main(["simulate", *small, "--policy", "segue-twice"]) == 2

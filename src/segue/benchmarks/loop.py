@@ -57,6 +57,12 @@ ABLATIONS = (
     Variant("segue, only songs never heard", discovery=1.0),
 )
 """First what carries the gain, one part left out at a time; then what the settings bring that could be set for such a world."""
+UNGRADED = (
+    Variant("segue, usual sources only", {"sources": [], "weights": {}}),
+    Variant("segue, exploring as usual", {"explore": config.Radio().explore}),
+    Variant("segue, [radio] as it comes", {"sources": [], "weights": {}, "explore": config.Radio().explore}),
+)
+"""With --graded: each of its settings unset, then all of them; the models are the same."""
 
 
 class Forgetful:
@@ -177,7 +183,8 @@ class Loop:
         self.train()
         played = [self.segue(args.sessions, SEGUE)]
         if args.ablate:
-            played += [self.segue(args.sessions, variant) for variant in ABLATIONS]
+            variants = (*ABLATIONS, *(UNGRADED if args.graded else ()))
+            played += [self.segue(args.sessions, variant) for variant in variants]
         for number in range(1, args.rounds + 1):
             self.explore(args.round_sessions, number)
             self.train()
