@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from night_toys import DAY_MS, DAYS, N_USERS, T0, Counts, First, ListLog, Loved, Ring, walks
+from night_toys import DAY_MS, DAYS, N_ITEMS, N_USERS, T0, Counts, First, ListLog, Loved, Ring, walks
 
 from segue.core.errors import NotReady
+from segue.core.types import Arrays, Candidates, Query, Users
 from segue.evaluation.ranking import METRICS
+from segue.features.compute import proven
+from segue.ranking.logistic import Logistic
 from segue.storage.artifacts.folder import FolderArtifacts
+from segue.training import exam
 from segue.training.dataset import Held
 from segue.training.judged import judge_since
 from segue.training.nightly import Recipe, Settings, run_night
+from segue.training.people import People
 from segue.training.quality import wanted_on
-from segue.training.registry import Registry
+from segue.training.registry import Registry, features_of
 from segue.training.report import NightReport, Part
 
 END = T0 + DAYS * DAY_MS
@@ -124,6 +130,57 @@ def test_judging_knows_nothing_from_after_a_moment(tmp_path: Path) -> None:
         for e in (walks(), cut_short)
     ]
     assert got[0].figures == got[1].figures
+
+
+class Factors(Ring):
+    """The ring, with vectors as features ask them of `als`."""
+
+    name: ClassVar[str] = "als"
+
+    def arrays(self) -> Arrays:
+        rng = np.random.default_rng(0)
+        sizes = {"users": N_USERS, "items": N_ITEMS}
+        return {"counts": self.counts_, **{name: rng.normal(size=(n, 4)).astype(np.float32) for name, n in sizes.items()}}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> Factors:
+        self.counts_ = arrays["counts"]
+        return self
+
+
+class Watching(Logistic):
+    """Keeps the rows that it was asked to score."""
+
+    seen: ClassVar[list[np.ndarray]] = []
+
+    def score(self, query: Query, candidates: Candidates, rows: np.ndarray) -> np.ndarray:
+        self.seen.append(rows)
+        return super().score(query, candidates, rows)
+
+
+def test_a_stored_model_is_judged_in_its_own_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that learned from vectors and from more groups than are usual: they were zeros, or the wrong number, once."""
+    monkeypatch.setattr(exam, "good_enough", lambda *given: (True, "logistic: whatever it is worth"))
+    monkeypatch.setattr(exam, "gain", lambda *given: 1.0)
+    users = Users.unknown(N_USERS)
+    users.age_band[:] = np.arange(N_USERS) % 3
+    recipe = replace(
+        RECIPE,
+        sources={"als": Factors, "loved": Loved},
+        learned=Watching,
+        people=lambda: People(users),
+        columns=lambda sources: proven(sources, ("audience", "hours")),
+    )
+    store, log = FolderArtifacts(tmp_path), ListLog(walks())
+    now = T0 + (DAYS - 5) * DAY_MS
+    trained = run_night(log, Counts(), store, recipe, settings(tmp_path), now=now)  # type: ignore[arg-type]
+    assert trained.ranker == "logistic"
+    Watching.seen.clear()
+    judge_since(log, Counts(), store, recipe, trained.version, settings(tmp_path), now=END)  # type: ignore[arg-type]
+    rows = np.concatenate(Watching.seen)
+    names = features_of(Registry(store).bundle()).names
+    assert rows.shape[1] == len(names)
+    for name in ("vector_user", "vector_last", "age_match", "hour_plays", "day_plays"):
+        assert rows[:, names.index(name)].any(), name
 
 
 def test_nothing_since_training_says_so(tmp_path: Path) -> None:
