@@ -70,6 +70,13 @@ def test_one_skip_or_a_skip_after_a_finish_turns_nothing() -> None:
     assert len(kept(turn, query(recent=recent((0, 1.0), (1, -1.0), (2, -1.0))), 50)) == 50
 
 
+def test_a_song_that_is_hidden_and_skipped_is_one_song() -> None:
+    world = facts(list(range(60)), tags=[[0]] * 20 + [[1]] * 40)
+    turn = rules.turned_away(lambda: world)
+    assert len(kept(turn, query(recent=recent((0, -1.0), (0, -1.0))), 60)) == 60, "not all songs of its tag"
+    assert kept(turn, query(recent=recent((1, -1.0), (1, -1.0), (0, -1.0))), 60) == list(range(20, 60))
+
+
 def test_a_tag_radio_does_not_leave_its_tag() -> None:
     world = facts(list(range(60)), tags=[[0]] * 30 + [[1]] * 30)
     q = query(recent=recent((0, -1.0), (1, -1.0)), seeds=Seeds(tags=np.array([0], np.int32)))

@@ -98,11 +98,14 @@ def turned_away(facts: Callable[[], Items]) -> Filter:
 
 
 def quick_skips(query: Query) -> Int32:
-    """The unbroken run of skipped songs at the head of this session, newest first."""
+    """The songs of the unbroken run of skips at the head of this session, newest first, each once.
+
+    A song that is hidden or disliked is skipped as well: two events, and one song.
+    """
     recent = query.recent
     run = recent.in_session & (recent.signal < 0)
-    stop = int(np.argmin(run)) if not run.all() else len(run)
-    return recent.items[:stop]
+    items = recent.items[: int(np.argmin(run)) if not run.all() else len(run)]
+    return items[np.sort(np.unique(items, return_index=True)[1])] if len(items) > 1 else items
 
 
 def _shared_tags(items: Items, pair: Int32) -> Int32:
