@@ -276,6 +276,9 @@ def test_damaged_files_are_bad_input(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(whole_file[:-2000])
     with pytest.raises(BadInput, match="damaged"):
         take(tmp_path, tmp_path / "cut.jsonl.gz", format="listenbrainz")
+    (tmp_path / "short.csv.gz").write_bytes(gzip.compress(b"user,item,at\nu,i,1600000000\n")[:-6])
+    with pytest.raises(BadInput, match=r"short\.csv\.gz: .*damaged"):  # seen when the format is looked for
+        take(tmp_path, tmp_path / "short.csv.gz")
 
 
 def test_how_a_play_ended() -> None:

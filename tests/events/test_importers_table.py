@@ -13,6 +13,7 @@ from importing import NOW, Town, whole
 
 from segue.core.actions import Action
 from segue.core.errors import BadConfig, BadInput
+from segue.events.importers import open_reader
 from segue.events.importers.columns import numbers
 from segue.events.importers.mapping import parse
 from segue.events.importers.repeats import RepeatedBlocks
@@ -139,6 +140,14 @@ def test_bad_rows_are_told_with_line_and_reason_and_the_rest_goes_in(tmp_path: P
     assert "example.org" not in town.rejected_path.read_text(), "an address is never written down"
     assert town.rejected[0]["file"] == "plays.csv"
     assert town.rejected[0]["row"]["what"] == "x"
+
+
+def test_a_value_beyond_what_the_log_can_keep_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "plays.csv", "user,item,at,value\nu,i,1600000000,1e300\nu,i,1600000001,-1e300\nu,i,1600000002,7\n")
+    town = Town(tmp_path)
+    summary = town.take(open_reader(tmp_path / "plays.csv", NOW))
+    assert (summary.accepted, summary.rejected) == (1, 2)
+    assert town.rejected[0]["reason"] == "value is 1e+300: expected at most 3e+38 either way"
 
 
 def test_wrong_types_in_parquet_are_refused_row_by_row(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ TEXT_LIMIT: Final = 500
 WEEK_S: Final = 7 * 86_400.0
 POSITION_LIMIT: Final = 32_767
 SAMPLE: Final = 60
+LARGEST: Final = 3e38
+"""The log keeps numbers in 32 bits: anything larger would be infinite there."""
 
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
 _EMAIL = re.compile(r"(?<![^@\s])[^@\s]+@[^@\s]+\.[^@\s]+")

@@ -17,6 +17,7 @@ from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.records import ItemRecord, UserRecord
 from segue.events.checks import (
+    LARGEST,
     NAME_LIMIT,
     POSITION_LIMIT,
     TEXT_LIMIT,
@@ -33,8 +34,6 @@ from segue.events.envelope import MOST_ROWS, UNREADABLE, check_rows, explained, 
 
 T = TypeVar("T")
 MOST_TEXT: Final = 1_000
-LARGEST: Final = 3e38
-"""The log keeps numbers in 32 bits: anything larger would be infinite there."""
 
 
 class EventIn(msgspec.Struct, kw_only=True, gc=False):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,7 @@ from segue.core.records import Audio
 from segue.core.types import Int32, Items
 from segue.events.ingest import Ingest
 from segue.experiments.book import Book
+from segue.storage.durable import sync_file, sync_folder
 from segue.storage.journal import Journal
 from segue.training.registry import Registry
 from segue.web.service import Uploading
@@ -259,12 +262,22 @@ def open_home(path: Path, config_path: Path | None = None, *, writer: bool) -> H
 
 
 def secret(path: Path) -> bytes:
-    """The key that exploration draws are seeded with: made once, readable by its owner only."""
+    """The key that exploration draws and the arms of experiments are seeded with: made once, readable by its owner only.
+
+    It gets its name when it is whole and on disk, and the first of several processes gives it: no two ever see another key.
+    """
     file = path / "secret.key"
     if not file.exists():
-        handle = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            out.write(secrets.token_bytes(32))
+        handle, draft = tempfile.mkstemp(dir=path, prefix=".secret-")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(secrets.token_bytes(32))
+                sync_file(out)
+            with suppress(FileExistsError):
+                os.link(draft, file)
+        finally:
+            os.unlink(draft)
+        sync_folder(path)
     return file.read_bytes()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from segue.core.actions import ACTIONS, SKIPPED_SHARE, STARS, Action
 from segue.core.clock import parse_time
 from segue.core.types import MISSING, Bool, Float32, Int8, Int64, UInt64
-from segue.events.checks import POSITION_LIMIT
+from segue.events.checks import LARGEST, POSITION_LIMIT
 from segue.events.importers.batch import Coded, EventColumns
 from segue.events.importers.columns import Frame
 from segue.events.importers.keys import Repeats, chain, hashes, rows_of
@@ -107,6 +107,7 @@ class EventMaker:
         with np.errstate(invalid="ignore"):
             wrong = (action == Action.RATED) & ~((value >= 0) & (value <= STARS))
         frame.flag(wrong, lambda row: f"value is {value[row]:g} stars: expected 0 to 5; is max of the scale right?")
+        frame.flag(np.abs(value) > LARGEST, lambda row: f"value is {value[row]:g}: expected at most {LARGEST:g} either way")
         return value
 
     def _given_position(self, frame: Frame) -> Int64:

@@ -21,6 +21,8 @@ from segue.events.importers.spotify import PREFIXES, SpotifyReader
 from segue.events.importers.table import TableReader, columns_of
 
 FORMATS = ("auto", "listenbrainz", "lastfm", "spotify", "movielens", "table")
+DAMAGE = (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a file that was cut or broken raises."""
 _OURS = (
     "user", "item", "action", "at", "played_s", "duration_s", "value", "event_id", "request_id", "position", "session",
     "region", "device", "text", "playlist", "title", "artist", "album", "tags",
@@ -41,7 +43,10 @@ def open_reader(
         raise NotFound(f"{path}: no such file or folder")
     if format not in FORMATS:
         raise BadInput(f"format is {format!r}: expected one of {', '.join(FORMATS)}", "format")
-    return Guarded(_reader(path, now, format, mapping, user, batch_rows))
+    try:
+        return Guarded(_reader(path, now, format, mapping, user, batch_rows))
+    except DAMAGE as error:
+        raise BadInput(f"{path.name}: a file is damaged or cannot be read: {error}", str(path)) from None
 
 
 def _reader(path: Path, now: int, format: str, mapping: str | None, user: str | None, batch_rows: int) -> Reader:
@@ -72,7 +77,7 @@ class Guarded:
                 batch = next(batches)
             except StopIteration:
                 return
-            except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            except DAMAGE as error:
                 raise BadInput(f"{self.name}: a file is damaged or cannot be read: {error}") from None
             yield batch
 
