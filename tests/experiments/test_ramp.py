@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from segue.cli import main
 from segue.core.errors import BadInput, Corrupt, NotFound
 from segue.experiments.assignment import ARMS, NEW, OLD
 from segue.experiments.book import Book, Experiment
@@ -418,3 +419,12 @@ def test_a_plan_made_of_whole_numbers_reads_back_as_it_was_locked(tmp_path: Path
     plan = msgspec.structs.replace(PLAN, window_days=2, ramp=(Step(0.5, 0.5, days=7, decides=True),))
     assert Book(Journal(tmp_path / "book")).start(plan, START).plan.ramp[0].days == 7
     assert Book(Journal(tmp_path / "book")).get(plan.name).plan.window_days == 2
+
+
+@pytest.mark.parametrize("wrong", [("--mean", "nan"), ("--sd", "inf"), ("--lift", "1e-200"), ("--looks", "0")])
+def test_numbers_that_cannot_be_planned_with_are_refused_in_words(
+    wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"--mean": ".6", "--sd": ".3", "--lift": ".02", "--daily-users": "5000"} | dict([wrong])
+    assert main(["experiment", "plan", *(part for pair in told.items() for part in pair)]) == 2
+    assert "expected a positive mean" in capsys.readouterr().err

@@ -107,6 +107,19 @@ def test_the_answer_is_new_to_its_session_and_wanted(history: History) -> None:
         assert query.recent.in_session.any(), "everybody has moments inside a session in this world"
 
 
+def test_a_moment_in_a_session_is_asked_when_the_play_before_is_over(history: History) -> None:
+    held = split_by_time(history, CUT)[1]
+    queries = next_play(history, held, eligible(held, history), 10, np.random.default_rng(0)).queries
+    paused = 0
+    for query in queries:
+        row = query.request_id - 1
+        assert history.session[row - 1] == history.session[row]
+        assert query.now == max(int(history.at[row - 1]) + 1, int(held.at.min())) * 1000
+        assert CUT <= query.now < int(history.at[row]) * 1000, "the pause would tell how long the answer is"
+        paused += query.now == query.recent.at[0] + 1000
+    assert paused > 0.9 * len(queries)
+
+
 def test_outcomes(history: History, past: Past) -> None:
     for query in moments(history):
         row = query.request_id - 1
@@ -133,7 +146,8 @@ def test_the_night_has_the_rows_of_the_day_to_the_bit(history: History, past: Pa
         items = np.sort(rng.choice(N_ITEMS, 30, replace=False)).astype(np.int32)
         evidence = rng.normal(size=(30, 2)).astype(np.float32)
         pool = Candidates(items, evidence, ("ring", "loved"))
-        by_day = replace(query, recent=_until(with_state, query))
+        at = int(history.at[query.request_id - 1]) * 1000
+        by_day = replace(query, recent=_until(with_state, query, at))
         memory = remember(with_state, by_day, items, hourly=features.hourly)
         assert memory.hours is not None
         assert memory.hours.any(), "somebody was there within the day"
@@ -146,9 +160,9 @@ def test_the_night_has_the_rows_of_the_day_to_the_bit(history: History, past: Pa
         with_state.close()
 
 
-def _until(state: ArrayState, query: Query) -> Recent:
+def _until(state: ArrayState, query: Query, at: int) -> Recent:
     """The recent plays as the server would ask for them; the replay keeps 100 rows, so it is cut to what the state keeps."""
-    session = walks()["session"][(walks()["user"] == query.user) & (walks()["at"] == query.now)][0]
+    session = walks()["session"][(walks()["user"] == query.user) & (walks()["at"] == at)][0]
     got = state.recent(query.user, int(session))
     assert got.items.tolist() == query.recent.items[: len(got)].tolist()
     assert got.in_session.tolist() == query.recent.in_session[: len(got)].tolist()

@@ -77,8 +77,12 @@ def _read(path: Path) -> Any:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    if min(args.mean, args.sd, abs(args.lift), args.daily_users) <= 0 or not 0 < args.share <= 0.5 or args.looks < 1:
-        raise BadInput("expected a positive mean, sd, lift and daily users, a share of at most 0.5 and at least one look")
+    told = (args.mean, args.sd, abs(args.lift), args.daily_users, args.window_days, args.share)
+    if not (all(1e-9 <= one <= 1e15 for one in told) and args.share <= 0.5 and 1 <= args.looks <= 60):
+        raise BadInput(
+            "expected a positive mean, sd, lift, daily users, window and share (at most 0.5) and 1 to 60 looks; found "
+            f"{', '.join(f'{one:g}' for one in told)} and {args.looks}"
+        )
     traffic = power.Traffic((args.share, args.share), args.daily_users, args.window_days)
     found = power.need(args.mean, args.sd, args.lift, traffic, looks=args.looks)
     if args.json:

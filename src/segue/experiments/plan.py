@@ -118,7 +118,7 @@ def checked(plan: Plan) -> Plan:
     grown = [(step.new, step.old) for step in plan.ramp]
     if any(b[0] < a[0] for a, b in pairwise(grown)):
         raise BadInput("ramp: expected the new arm to grow from step to step, found one that shrinks", "ramp")
-    if any(a + b > 1 + 1e-9 for a, b in grown):
+    if any(a + b > 1 + 1e-12 for a, b in grown):
         raise BadInput("ramp: expected new + old of at most 1 in every step", "ramp")
     if sum(step.decides for step in plan.ramp) != 1:
         raise BadInput("ramp: expected exactly one step with decides = true", "ramp")

@@ -99,18 +99,24 @@ def next_play(history: History, held: Held, users: Int32, limit: int, rng: np.ra
 
     A moment inside a session is taken where there is one (a radio that goes on), else the start of one. An item that the
     session has had is never the answer: a radio does not repeat itself. Users without such a moment have no task.
+
+    Inside a session it is the second after the play before, when a player asks: a row is dated by its end, so to ask then would
+    tell by the pause how long the answer is, and by day no such pause is ever seen.
     """
     queries, relevant = [], []
     starts = np.searchsorted(history.user, users)
     low, high = np.searchsorted(held.user, users), np.searchsorted(held.user, users, side="right")
+    cut = int(held.at.min(initial=np.iinfo(np.uint32).max))
     for start, a, b in zip(starts.tolist(), low.tolist(), high.tolist(), strict=True):
         rows = _moments(history, start, held.row[a:b][held.signal[a:b] > 0])
         if len(rows) == 0:
             continue
         row = int(rng.choice(rows))
         session = int(history.session[row])
-        now = int(history.at[row]) * 1000
-        queries.append(query_before(history, start, row, now=now, session=session, limit=limit))
+        now = int(history.at[row])
+        if row > start and history.session[row - 1] == session:
+            now = min(now, max(int(history.at[row - 1]) + 1, cut))
+        queries.append(query_before(history, start, row, now=now * 1000, session=session, limit=limit))
         relevant.append(history.item[row : row + 1].copy())
     return Tasks.of(queries, relevant)
 
