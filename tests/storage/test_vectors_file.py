@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from segue.core.types import MISSING
+from segue.storage.vectors import file
 from segue.storage.vectors.file import ExactVectors, FileVectors
 
 D = 8
@@ -175,6 +178,48 @@ def test_an_index_is_built_anew_when_the_tail_is_long_and_found_by_others(large:
     assert reader.measured() == store.measured()
     assert np.array_equal(reader.search(rows[:5], 10)[0], store.search(rows[:5], 10)[0])
     assert (store.search(rows[:50], 1)[0][:, 0] == 60_000 + ids(50)).mean() > 0.9
+
+
+def test_what_is_put_while_an_index_is_built_is_indexed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, asked, go = file.build, threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> Any:
+        asked.set()
+        assert go.wait(30)
+        return build(*given)
+
+    monkeypatch.setattr(file, "build", slow)
+    store = FileVectors(tmp_path, index_above=50, tail=10)
+    store.put("a", ids(60), some(60))
+    assert asked.wait(30)
+    store.put("a", 60 + ids(140), some(140, seed=1))  # the builder is at work over 60 rows
+    store.put("b", ids(300), some(300))
+    go.set()
+    store.settle()
+    assert store.measured()["vectors"] == 200
+    store.use("b")
+    assert store.measured()["vectors"] == 300
+
+
+def test_a_version_written_anew_while_its_index_is_built_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, asked, go = file.build, threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> Any:
+        asked.set()
+        assert go.wait(30)
+        return build(*given)
+
+    monkeypatch.setattr(file, "build", slow)
+    store = FileVectors(tmp_path, index_above=50, tail=10, dead_rows=100)
+    store.put("a", ids(200), some(200))
+    assert asked.wait(30)
+    before = the_file(tmp_path)
+    store.put("a", ids(200), some(200, seed=1))
+    store.put("a", ids(200), some(200, seed=2))
+    assert not before.exists(), "most rows were nobody's"
+    go.set()
+    store.settle()
+    assert store.measured()["vectors"] == 200
 
 
 def test_a_broken_index_is_no_index(large: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -122,7 +123,7 @@ class FileVectors:
                 self._files[version].append(packed(items, vectors))
                 self._tidy(version)
             self._publish()
-        self._build_behind(version)
+        self._build_behind()
 
     def remove(self, items: Int32) -> None:
         """See core.ports.Vectors."""
@@ -305,14 +306,38 @@ class FileVectors:
             return
         self._indexes[space.version] = (end, Cells(**arrays))  # type: ignore[arg-type]
 
-    def _build_behind(self, version: str) -> None:
-        """Build the index in a thread of its own when it is due and nobody is at it."""
-        file = self._files[version]
-        end = self._indexes.get(version, (0, None))[0]
-        due = file.roll.live > self._index_above and len(file.roll.names) - end > self._tail
-        if due and (self._builder is None or not self._builder.is_alive()):
-            self._builder = threading.Thread(target=self._build, args=(version,), name="vector index", daemon=True)
-            self._builder.start()
+    def _build_behind(self) -> None:
+        """Build what is due in a thread of its own; one that is at it looks again before it ends."""
+        with self._lock:
+            if self._builder is None and self._due({}) is not None:
+                self._builder = threading.Thread(target=self._build_all, name="vector index", daemon=True)
+                self._builder.start()
+
+    def _due(self, tried: dict[Path, int]) -> str | None:
+        """A version that needs an index over more rows than it has, or than were `tried` of its file."""
+        for version, file in self._files.items():
+            end = max(self._indexes.get(version, (0, None))[0], tried.get(file.path, 0))
+            if file.roll.live > self._index_above and len(file.roll.names) - end > self._tail:
+                return version
+        return None
+
+    def _build_all(self) -> None:
+        """Until nothing is due: whoever put rows meanwhile, of this version or another, found a builder and started none."""
+        tried: dict[Path, int] = {}
+        try:
+            while True:
+                with self._lock:
+                    version = self._due(tried)
+                    if version is None:
+                        self._builder = None
+                        return
+                    file = self._files[version]
+                    tried[file.path] = len(file.roll.names)
+                with suppress(FileNotFoundError):  # dropped, or written anew into another folder, meanwhile
+                    self._build(version)
+        except BaseException:
+            self._builder = None
+            raise
 
     def _build(self, version: str) -> None:
         with self._lock:
