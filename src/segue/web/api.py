@@ -266,8 +266,10 @@ async def get_popular(request: Request) -> Response:
 
 def _list(request: Request, scored: Scored, warnings: Sequence[str] = ()) -> Response:
     service = service_of(request)
-    items = scored.items[: limit_of(request)]
-    rows = zip(service.catalogue.items.all(items), service.catalogue.titles(items), scored.scores.tolist(), strict=False)
+    # another process may have written songs, with events or a model, that this one's catalogue takes in within a second
+    known = np.flatnonzero(scored.items < len(service.catalogue.items))[: limit_of(request)]
+    items, scores = scored.items[known], scored.scores[known].tolist()
+    rows = zip(service.catalogue.items.all(items), service.catalogue.titles(items), scores, strict=True)
     body = [{"id": name, "title": title, "artist": artist, "score": score} for name, (title, artist), score in rows]
     told = {"warnings": list(warnings)} if warnings else {}
     return answer({"items": body, "model_version": service.recommender.model.versions.get("bundle", "live"), **told})
