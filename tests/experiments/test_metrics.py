@@ -157,6 +157,25 @@ def test_a_sound_split_by_session_or_request_is_no_mismatch(log: SqliteEventLog,
     assert mismatch(found, Step(0.2, 0.1)) < 0.001
 
 
+@pytest.mark.parametrize("split", ["user", "session"])
+def test_who_is_resumed_after_a_mismatch_is_judged_by_what_came_since(log: SqliteEventLog, tmp_path: Path, split: Any) -> None:
+    plan = Plan(name="lost", hypothesis="a proxy lost some of the new", new=Treatment("challenger"), split=split,
+                guardrails=(), before_days=0.0, stale_hours=500.0, ramp=(Step(0.5, 0.5, days=20.0, decides=True),))  # fmt: skip
+    book = Book(Journal(tmp_path / "book"))
+    book.start(plan, START)
+    every = [NEW if user % 4 == 0 else OLD for user in range(1500)] + [NEW if user % 2 else OLD for user in range(1500)]
+    append(log, [joined(user, arm, START + user, session=user + 1) for user, arm in enumerate(every)])
+    now = START + DAY // 2
+    [(_, taken)] = tick(book, log, now, now)
+    assert taken.kind == "hold"
+    assert "mismatch" in taken.why
+    book.resume("lost", "the proxy is mended", START + 1500)
+    assert tick(book, log, now, now) == [], "those before are known to be wrong, those since are as they were drawn"
+    append(log, [joined(5000 + user, OLD, START + 5000 + user, session=5001 + user) for user in range(400)])
+    [(_, taken)] = tick(book, log, now, now)
+    assert taken.kind == "hold"
+
+
 def test_a_look_at_a_metric_that_nobody_moved_can_be_read_again(log: SqliteEventLog, tmp_path: Path) -> None:
     plan = Plan(name="votes", hypothesis="there will be more likes", new=Treatment("challenger"), primary=("engagement",),
                 guardrails=(), before_days=0.0, users=100, ramp=(Step(0.5, 0.5, days=7.0, decides=True),))  # fmt: skip

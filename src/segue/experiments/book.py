@@ -164,6 +164,6 @@ def folded(before: Experiment | None, entry: Entry, number: int) -> Experiment:
     if entry.stop:
         state = msgspec.structs.replace(state, ended="stopped", why=entry.stop)
     if entry.resume:
-        state = msgspec.structs.replace(state, held="")
+        state = msgspec.structs.replace(state, held="", resumed=entry.at)
     shipped = entry.shipped or before.shipped
     return replace(before, state=state, looks=looks, trail=(*before.trail, entry), steps=steps, shipped=shipped)

@@ -94,10 +94,12 @@ def watched(one: Found) -> Watched:
     return Watched(one.metric, lift, one.low, one.high, se)
 
 
-def mismatch(table: Table, step: Step) -> float:
-    """Anytime-valid p of the planned shares of the three arms, given the units that were drawn in the step, in order."""
+def mismatch(table: Table, step: Step, since: int = 0) -> float:
+    """Anytime-valid p of the planned shares of the three arms, given the units drawn in the step from `since` (ms) on."""
     shares = [(arm, step.shares.share(arm)) for arm in (OLD, REST, NEW)]
-    arm = table.who.drawn if len(table.who.drawn) else table.who.arm
+    who = table.who
+    arm, at = (who.drawn, who.drawn_at) if len(who.drawn) else (who.arm, who.first)
+    arm = arm[at >= since]
     counts = np.bincount(arm, minlength=3)[: len(shares)]
     present = [k for k, (_, share) in enumerate(shares) if share > 0]
     if len(present) < 2 or not counts.sum():

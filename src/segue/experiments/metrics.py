@@ -85,6 +85,7 @@ class Assigned:
     unit_row: NDArray[np.int64]  # the row a unit belongs to
     drawn: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
     """In splits by session or request: the arm of every unit, by time. Shares are of units: one listener has many."""
+    drawn_at: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))  # ms, of each of these
 
     def __len__(self) -> int:
         return len(self.user)
@@ -118,8 +119,9 @@ def assigned(log: Log, number: int, step: int, split: Split, start: int, now: in
     row = row_of[inverse]
     unit = _unit(key, row)
     by_key = np.argsort(unit, kind="stable")
-    drawn = arm[:0] if split == "user" else arm
-    return Assigned(rows["user"][chosen], arm[chosen], rows["at"][chosen], unit[by_key], row[by_key], drawn)
+    units = slice(0, 0 if split == "user" else None)
+    drawn, drawn_at = arm[units], rows["at"][units]
+    return Assigned(rows["user"][chosen], arm[chosen], rows["at"][chosen], unit[by_key], row[by_key], drawn, drawn_at)
 
 
 def _unit(key: NDArray[np.uint64], row: Int64) -> NDArray[np.uint64]:

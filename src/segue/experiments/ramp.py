@@ -47,6 +47,7 @@ class State(msgspec.Struct, frozen=True):
     held: str = ""  # why, "" = not held
     ended: str = ""  # "rolled back", "stopped", "finished", "shipped"; "" = running
     why: str = ""
+    resumed: int = 0  # ms, when a person let this step go on: a mismatch of those who came before is known
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -103,7 +103,7 @@ def report(experiment: Experiment, log: Log, now: int, shared: Shared | None = N
         **summary(experiment),
         "shown_step": shown,
         "assigned": {arm: int(counts[k]) for k, arm in enumerate(ARMS)},
-        "mismatch_p": mismatch(table, plan.ramp[shown]),
+        "mismatch_p": mismatch(table, plan.ramp[shown], experiment.state.resumed if shown == experiment.state.step else 0),
         "metrics": rows,
         "a_a": None if plain is None else {"lift": _number(plain.effect.lift), "z": _number(plain.effect.z)},
         "looks": msgspec.to_builtins(experiment.looks),

@@ -41,7 +41,8 @@ def seen(experiment: Experiment, table: Table, now: int, newest: int, broken: st
     primary = [one.users for one in told if one.metric in experiment.plan.primary]
     users = primary[0] if primary else (0, 0)
     verdict = decided(experiment.plan, experiment.looks) if step.decides else ""
-    return Seen(now, newest, users, mismatch(table, step), (*(watched(one) for one in told), *health), broken, verdict)
+    uneven = mismatch(table, step, experiment.state.resumed)
+    return Seen(now, newest, users, uneven, (*(watched(one) for one in told), *health), broken, verdict)
 
 
 def tick(
