@@ -428,3 +428,19 @@ def test_numbers_that_cannot_be_planned_with_are_refused_in_words(
     told = {"--mean": ".6", "--sd": ".3", "--lift": ".02", "--daily-users": "5000"} | dict([wrong])
     assert main(["experiment", "plan", *(part for pair in told.items() for part in pair)]) == 2
     assert "expected a positive mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"stale_hours": float("inf")}, "stale_hours"),
+        ({"ramp": (Step(0.5, 0.5, days=float("inf"), decides=True),)}, "ramp.0.days"),
+        ({"new": Treatment(radio={"explore": float("nan")})}, "new.radio.explore"),
+    ],
+)
+def test_a_plan_without_end_is_refused_and_the_book_stays_readable(
+    change: dict[str, object], field: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=f"^{field}: expected a finite number"):
+        Book(Journal(tmp_path / "book")).start(msgspec.structs.replace(PLAN, **change), START)
+    assert Book(Journal(tmp_path / "book")).all() == []

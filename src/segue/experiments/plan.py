@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from itertools import pairwise
+from math import isfinite
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -103,8 +104,19 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return self.alpha / (len(self.watched) * max(served, 1))
 
 
+def _endless(value: object, field: str = "") -> str:
+    """The first field that holds inf or NaN, which TOML knows and the JSON of the journal does not; "" none."""
+    if isinstance(value, float):
+        return "" if isfinite(value) else field
+    named = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    inside = (_endless(one, f"{field}.{name}" if field else str(name)) for name, one in named)
+    return next((found for found in inside if found), "")
+
+
 def checked(plan: Plan) -> Plan:
     """The plan, or BadInput: expected, found, what to change."""
+    if endless := _endless(msgspec.to_builtins(plan)):
+        raise BadInput(f"{endless}: expected a finite number, found inf or nan; write a large one", endless)
     for field, names in (("primary", plan.primary), ("guardrails", plan.guardrails)):
         for name in names:
             if name in SNAPSHOTS:
