@@ -33,7 +33,7 @@ SETTINGS = config.Settings(
 )
 """How Segue is set up here: [radio] as it comes, a night that is as long as a world is, no deadline that cuts answers short."""
 GRADED = config.Radio(sources=["session_factors"], weights={"session_factors": 100.0}, explore=0.0)
-"""[radio] of --graded: graded session factors lead, and nothing is drawn by chance."""
+"""[radio] of --graded: graded session factors lead a rank fusion (weights switch learned rankers off), nothing is drawn."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ ABLATIONS = (
 UNGRADED = (
     Variant("segue, usual sources only", {"sources": [], "weights": {}}),
     Variant("segue, exploring as usual", {"explore": config.Radio().explore}),
-    Variant("segue, [radio] as it comes", {"sources": [], "weights": {}, "explore": config.Radio().explore}),
+    Variant("segue, all of these", {"sources": [], "weights": {}, "explore": config.Radio().explore}),
 )
 """With --graded: each of its settings unset, then all of them; the models are the same."""
 
@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round-sessions", type=int, default=1000, help="of each such round")
     parser.add_argument("--ablate", action="store_true", help="play without one part at a time as well")
     parser.add_argument("--graded", action="store_true", help="with graded session factors in place of [radio] as it comes")
+    parser.add_argument("--fusion", action="store_true", help="rank fusion, no learned ranker: [training] rankers = []")
     parser.add_argument("--work", type=Path, help="where the home is made (default: a temporary folder)")
 
 
@@ -107,7 +108,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         world = games.read_world(args.data, args.songs, args.listeners, args.seed, shape)
         logs = games.warm_logs(world, args.learn)
         radio = GRADED if args.graded else config.Radio()
-        loop = Loop(world, Path(folder), logs, bar, msgspec.structs.replace(SETTINGS, radio=radio))
+        rankers = () if args.fusion else SETTINGS.training.rankers
+        training = msgspec.structs.replace(SETTINGS.training, rankers=rankers)
+        loop = Loop(world, Path(folder), logs, bar, msgspec.structs.replace(SETTINGS, radio=radio, training=training))
         others = [loop.test(args.sessions, name) for name in games.PLAIN]
         plain_best = max(others, key=lambda game: float(game.time.mean()))
         ours = loop.rounds(args)
@@ -116,6 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         "world": {"seed": args.seed, "songs": world.n_items, "listeners": world.n_users, **msgspec.to_builtins(shape)},
         "learned_from": {"sessions": args.learn, "plays": len(logs)},
         "radio": msgspec.to_builtins(radio),
+        "rankers": list(rankers),
         "best_plain": plain_best.policy,
         "policies": games.summary([plain_best, *(g for g in others if g is not plain_best), *ours], rng),
         "against_segue": {game.policy: msgspec.to_builtins(games.gain(game, ours[0], rng)) for game in ours[1:]},
