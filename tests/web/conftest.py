@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,15 @@ SIZES = ["--songs", "300", "--listeners", "150", "--days", "20", "--no-serve"]
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a town that was trained once; tests that write take a copy."""
-    home = tmp_path_factory.mktemp("town") / "home"
-    assert main(["--home", str(home), "demo", *SIZES]) == 0
+    """A home with a town that was trained once, by the first worker that needs it; tests that write take a copy."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home, done = base / "trained-town" / "home", base / "trained-town.done"
+    with (base / "trained-town.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            assert main(["--home", str(home), "demo", *SIZES]) == 0
+            done.touch()
     return home
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,24 @@ from segue.cli import main
 CHROMIUM = os.environ.get("SEGUE_CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUICK = "[training]\nsources = ['popular', 'artist', 'cooccurrence']\nrankers = []\n"
 PLAN = {
     "name": "more-exploration", "hypothesis": "listeners forgive a bolder radio", "new": {"radio": {"explore": 0.9}},
     "guardrails": ["skip_rate"], "users": 1000,
     "ramp": [{"new": 0.3, "old": 0.3, "days": 30, "decides": True}],
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of a small silent town whose night trains three cheap sources: arms are served whatever the model is."""
+    home = tmp_path_factory.mktemp("experiments") / "home"
+    home.mkdir()
+    (home / "segue.toml").write_text(QUICK)
+    sizes = ["--songs", "160", "--listeners", "60", "--days", "10", "--silent", "--no-serve"]
+    assert main(["--home", str(home), "demo", *sizes]) == 0
+    with Server(home) as running:
+        yield running
 
 
 def ask(client: httpx.Client, user: str) -> dict[str, Any]:
