@@ -243,6 +243,7 @@ def test_health_metrics_schema_and_pages(client: httpx.Client) -> None:
     assert 'route="/v1/recommendations"' in text
     document = client.get("/schema/openapi.json").json()
     assert document["openapi"].startswith("3.1")
+    assert "201" in document["paths"]["/v1/experiments"]["post"]["responses"]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             told = [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"]

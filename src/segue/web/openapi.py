@@ -109,6 +109,8 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("get", "/metrics"): ("Prometheus text", None, None),
     ("get", "/schema/openapi.json"): ("This document", None, None),
 }
+_MADE = frozenset({("post", "/v1/experiments")})
+"""Answered with 201: something was made."""
 _QUERY = {
     "/v1/items/{id}/similar": ("by", "limit"),
     "/v1/users/{id}/collaborative": ("limit",),
@@ -131,7 +133,7 @@ def document() -> dict[str, Any]:
         operation: dict[str, Any] = {
             "summary": summary,
             "responses": {
-                "200": {"description": "OK", "content": content},
+                "201" if (method, path) in _MADE else "200": {"description": "OK", "content": content},
                 "default": {"description": "A problem", "content": {"application/problem+json": {"schema": by_kind[Problem]}}},
             },
         }
