@@ -45,6 +45,7 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
     """Open the home as its one writer and serve it."""
     from segue.simulator.jukebox import Jukebox  # brings all of scipy.signal: other commands must not wait for it
 
+    asked = _clock(train_at) if train_at else None  # before the home is opened: a wrong time is told at once
     with wiring.open_home(home_path, config, writer=True) as home:
         settings = home.settings.server
         host = host or settings.host
@@ -68,9 +69,9 @@ def serve(home_path: Path, config: Path | None, host: str | None, port: int | No
             _Housekeeper(lambda: settings.experiments_every_s, lambda: _tick(service)),
             _Housekeeper(lambda: home.settings.monitoring.every_s, lambda: _monitor(service)),
         ]
-        at = train_at or settings.train_at
-        if at:
-            keepers.append(_nightly(_clock(at), home_path, config))
+        at = _clock(settings.train_at) if asked is None and settings.train_at else asked
+        if at is not None:
+            keepers.append(_nightly(at, home_path, config))
         shown = "localhost" if _loopback(host) else host
         ERR.print(f"listening on http://{shown}:{listener.getsockname()[1]}/", highlight=False, markup=False)
         try:
