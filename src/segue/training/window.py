@@ -55,4 +55,4 @@ def _events_by_day(log: EventLog, now: int) -> np.ndarray[tuple[int, int], np.dt
 
 
 def _held(days: np.ndarray[tuple[int, int], np.dtype[np.int64]], since: int) -> int:
-    return int(days[days[:, 0] >= since // DAY_MS, 1].sum())
+    return int(days[days[:, 0] >= -(-since // DAY_MS), 1].sum())  # whole days: the first may begin before the window
