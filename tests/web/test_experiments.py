@@ -116,5 +116,12 @@ def test_the_page_tells_the_verdict(server: Server, client: httpx.Client) -> Non
         assert "30% of listeners get the new arm" in page.inner_text("#lead")
         assert "start" in page.inner_text("#table")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        two = {**{key: PLAN[key] for key in ("hypothesis", "new", "users")}, "name": "two", "layer": "slates",
+               "mode": "interleave", "ramp": [{"new": 0.5, "old": 0.0, "decides": True}]}  # fmt: skip
+        client.post("/v1/experiments", json=two).raise_for_status()
+        page.reload()
+        page.locator("#lead", has_text="old and new fill in turn").wait_for()
+        assert "Of 0 listeners 0 heard more of new" in page.inner_text("#lead")
+        assert "0.0 % to 100.0 % valid at any time (too few listeners yet)" in page.inner_text("#lead")
         browser.close()
     assert errors == []
