@@ -1,5 +1,7 @@
 """The rules that remove."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from segue.core.types import Candidates, Seeds
@@ -84,12 +86,14 @@ def test_a_tag_radio_does_not_leave_its_tag() -> None:
 
 
 def test_a_session_without_a_name_remembers_more_than_the_recent_plays() -> None:
-    world = facts([0, 1, 2])
+    world, now, hour = facts([0, 1, 2]), 10**10, 3_600_000
 
     class Remembers(DictState):
         def heard(self, user: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            last = {0: 999_500, 1: 10, 2: 0}  # song 0 within this session, song 1 long ago, song 2 never
+            last = {0: now - hour, 1: now - 48 * hour, 2: 0}  # this session; the day before yesterday; never
             return np.ones(len(items), np.uint16), np.array([last[i] for i in items.tolist()])
 
-    q = query(session=0, recent=recent((2, 0.0), (2, 0.0), at=1_000_000))
-    assert kept(rules.heard_in_session(lambda: world, Remembers()), q, 3) == [1]
+    full = recent((2, 0.0), (2, 0.0), at=now)  # nothing but this session is remembered: it may have begun long before
+    assert kept(rules.heard_in_session(lambda: world, Remembers()), query(session=0, recent=full), 3) == [1]
+    begun = replace(full, in_session=np.array([True, False]))  # it is known when it began
+    assert kept(rules.heard_in_session(lambda: world, Remembers()), query(session=0, recent=begun), 3) == [0, 1]

@@ -8,11 +8,14 @@ import numpy as np
 
 from segue.core.actions import DISLIKED_BIT as DISLIKED
 from segue.core.actions import HIDDEN_BIT as HIDDEN
+from segue.core.clock import HOUR_MS
 from segue.core.facts import has_tag
 from segue.core.ports import OnlineState
 from segue.core.stages import Filter
-from segue.core.types import Bool, Candidates, Int32, Items, Query
+from segue.core.types import Bool, Candidates, Int32, Items, Query, Recent
 
+LONGEST_MS = 12 * HOUR_MS
+"""How far a session may reach back beyond the plays that are remembered one by one."""
 MIN_LEFT = 20
 """A turn away from a direction needs at least this many songs left, else it would empty the radio."""
 
@@ -35,6 +38,12 @@ def excluded(facts: Callable[[], Items]) -> Filter:
     return rule
 
 
+def _began(recent: Recent) -> int:
+    """When a session without a name began, ms; well before what is remembered where all of that is of this session."""
+    first = int(recent.at[recent.in_session].min())
+    return first - LONGEST_MS if recent.in_session.all() else first
+
+
 def heard_in_session(facts: Callable[[], Items], state: OnlineState) -> Filter:
     """Never a song twice in a session, live and remastered versions included."""
 
@@ -42,9 +51,9 @@ def heard_in_session(facts: Callable[[], Items], state: OnlineState) -> Filter:
         mask = _outside(facts(), candidates.items, query.recent.items[query.recent.in_session])
         if query.session:
             mask &= ~state.in_session(query.user, query.session, candidates.items)
-        elif query.recent.in_session.any():  # a session without a name: what was heard since it began, however long ago
+        elif query.recent.in_session.any():
             _, last = state.heard(query.user, candidates.items)
-            mask &= last < query.recent.at[query.recent.in_session].min()
+            mask &= (last == 0) | (last < _began(query.recent))
         return mask
 
     return rule
