@@ -11,7 +11,7 @@ from segue.cli import main
 
 def test_every_part_is_left_out_once_and_repeats_cost_the_most(capsys: pytest.CaptureFixture[str]) -> None:
     world = ["--songs", "400", "--listeners", "40", "--genres", "6", "--learn", "400", "--sessions", "20"]
-    assert main(["benchmark", "loop", *world, "--fusion", "--ablate", "--json"]) == 0
+    assert main(["benchmark", "loop", *world, "--setup", "fusion", "--ablate", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["rankers"] == []
     assert told["radio"]["sources"] == []

@@ -31,9 +31,9 @@ SETTINGS = config.Settings(
     server=config.Server(deadline_ms=10_000.0),  # a busy machine must not change what is answered
     training=config.Training(holdout="24h", test_users=500),
 )
-"""How Segue is set up here: [radio] as it comes, a night that is as long as a world is, no deadline that cuts answers short."""
+"""What every setup shares: a night that is as long as a world is, no deadline that cuts answers short."""
 GRADED = config.Radio(sources=["session_factors"], weights={"session_factors": 100.0}, explore=0.0)
-"""[radio] of --graded: graded session factors lead a rank fusion (weights switch learned rankers off), nothing is drawn."""
+"""[radio] of the setup graded: session factors lead a rank fusion (weights switch learned rankers off), nothing is drawn."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ UNGRADED = (
     Variant("segue, exploring as usual", {"explore": config.Radio().explore}),
     Variant("segue, all of these", {"sources": [], "weights": {}, "explore": config.Radio().explore}),
 )
-"""With --graded: each of its settings unset, then all of them; the models are the same."""
+"""Of the setup graded: each of its settings unset, then all of them; the models are the same."""
 
 
 class Forgetful:
@@ -92,8 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="times to play with exploration and train again")
     parser.add_argument("--round-sessions", type=int, default=1000, help="of each such round")
     parser.add_argument("--ablate", action="store_true", help="play without one part at a time as well")
-    parser.add_argument("--graded", action="store_true", help="with graded session factors in place of [radio] as it comes")
-    parser.add_argument("--fusion", action="store_true", help="rank fusion, no learned ranker: [training] rankers = []")
+    parser.add_argument(
+        "--setup", choices=("graded", "fusion", "as-it-comes"), default="graded",
+        help="graded session factors lead a rank fusion (default); [training] rankers = [] and nothing else set; nothing set",
+    )  # fmt: skip
     parser.add_argument("--work", type=Path, help="where the home is made (default: a temporary folder)")
 
 
@@ -107,8 +109,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         bar.phase("a world, and what is learned from")
         world = games.read_world(args.data, args.songs, args.listeners, args.seed, shape)
         logs = games.warm_logs(world, args.learn)
-        radio = GRADED if args.graded else config.Radio()
-        rankers = () if args.fusion else SETTINGS.training.rankers
+        radio = GRADED if args.setup == "graded" else config.Radio()
+        rankers = () if args.setup == "fusion" else SETTINGS.training.rankers
         training = msgspec.structs.replace(SETTINGS.training, rankers=rankers)
         loop = Loop(world, Path(folder), logs, bar, msgspec.structs.replace(SETTINGS, radio=radio, training=training))
         others = [loop.test(args.sessions, name) for name in games.PLAIN]
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return {
         "world": {"seed": args.seed, "songs": world.n_items, "listeners": world.n_users, **msgspec.to_builtins(shape)},
         "learned_from": {"sessions": args.learn, "plays": len(logs)},
+        "setup": args.setup,
         "radio": msgspec.to_builtins(radio),
         "rankers": list(rankers),
         "best_plain": plain_best.policy,
@@ -187,7 +190,7 @@ class Loop:
         self.train()
         played = [self.segue(args.sessions, SEGUE)]
         if args.ablate:
-            variants = (*ABLATIONS, *(UNGRADED if args.graded else ()))
+            variants = (*ABLATIONS, *(UNGRADED if args.setup == "graded" else ()))
             played += [self.segue(args.sessions, variant) for variant in variants]
         for number in range(1, args.rounds + 1):
             self.explore(args.round_sessions, number)
