@@ -46,6 +46,11 @@ def statistics_of(record: ItemRecord) -> Float32:
     return patch_statistics(log_mel(heard.mean(axis=0)))
 
 
+def _alone() -> None:
+    """One thread of BLAS for a worker, set where this module has loaded BLAS: what is not loaded yet is not limited."""
+    threadpool_limits(1)
+
+
 def hear(home: wiring.Home, records: Sequence[ItemRecord], items: Int32, bar: Bar, most: int | None = None) -> int:
     """Render, learn, embed: vectors of the songs in place when it returns; how many joined another's work.
 
@@ -56,7 +61,7 @@ def hear(home: wiring.Home, records: Sequence[ItemRecord], items: Int32, bar: Ba
     bar.phase("hearing the songs")
     heard: list[Float32] = []
     context = get_context("spawn")  # threads of this process do not survive a fork
-    with context.Pool(os.cpu_count() or 1, initializer=threadpool_limits, initargs=(1,)) as workers:
+    with context.Pool(os.cpu_count() or 1, initializer=_alone) as workers:
         for statistics in workers.imap(statistics_of, records, chunksize=16):
             heard.append(statistics)
             bar.advance(len(heard), len(records))
