@@ -180,7 +180,8 @@ def test_an_index_is_built_anew_when_the_tail_is_long_and_found_by_others(large:
     assert (store.search(rows[:50], 1)[0][:, 0] == 60_000 + ids(50)).mean() > 0.9
 
 
-def test_what_is_put_while_an_index_is_built_is_indexed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def held_builds(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """(a build was asked for, builds may go on): until then each one waits."""
     build, asked, go = file.build, threading.Event(), threading.Event()
 
     def slow(*given: Any) -> Any:
@@ -189,6 +190,11 @@ def test_what_is_put_while_an_index_is_built_is_indexed_too(tmp_path: Path, monk
         return build(*given)
 
     monkeypatch.setattr(file, "build", slow)
+    return asked, go
+
+
+def test_what_is_put_while_an_index_is_built_is_indexed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, go = held_builds(monkeypatch)
     store = FileVectors(tmp_path, index_above=50, tail=10)
     store.put("a", ids(60), some(60))
     assert asked.wait(30)
@@ -202,14 +208,7 @@ def test_what_is_put_while_an_index_is_built_is_indexed_too(tmp_path: Path, monk
 
 
 def test_a_version_written_anew_while_its_index_is_built_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build, asked, go = file.build, threading.Event(), threading.Event()
-
-    def slow(*given: Any) -> Any:
-        asked.set()
-        assert go.wait(30)
-        return build(*given)
-
-    monkeypatch.setattr(file, "build", slow)
+    asked, go = held_builds(monkeypatch)
     store = FileVectors(tmp_path, index_above=50, tail=10, dead_rows=100)
     store.put("a", ids(200), some(200))
     assert asked.wait(30)

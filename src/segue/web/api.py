@@ -137,7 +137,7 @@ async def post_recommendations(request: Request) -> Response:
     arms, model = influence.arms_of(service, wanted, query)
     asked = service.recommender.ask(query, model)
     for done in asked.waits:
-        await _settled(done, service.recommender.budget_s)
+        await _settled(done, asked.began + service.recommender.budget_s - time.perf_counter())  # one budget for all of them
     exposure = service.recommender.finish(asked)
     if arms:
         influence.influenced(service, wanted, query, arms, exposure, time.perf_counter() - asked.began)
