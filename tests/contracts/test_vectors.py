@@ -278,4 +278,8 @@ def test_an_hnsw_index_of_postgres_finds_what_is_near(tmp_path: Path) -> None:
     wanted = truth(np.arange(3000, dtype=np.int32), rows, queries, 20)[0]
     assert np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(found, wanted, strict=True)]) > 0.95
     assert store.check() == []
+    long = some(1200, 2001)
+    store.put("long", np.arange(1200, dtype=np.int32), long)
+    store.use("long")
+    assert store.search(long[7:8], 1)[0].tolist() == [[7]], "longer than pgvector indexes: looked at one by one"
     store.close()

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from songs import write
 
-from segue.core.errors import BadSound
+from segue.core.errors import BadSound, NotReady
 from segue.library.ears import Bounds, Ears
 from segue.sound.decode import read
 from segue.sound.spectrogram import log_mel
@@ -54,6 +54,26 @@ def test_what_a_worker_hears_is_what_the_process_itself_would(tmp_path: Path) ->
         assert ears.identify(path).mime == "audio/wav"
     finally:
         ears.close()
+
+
+def test_who_asks_closed_workers_is_told(tmp_path: Path) -> None:
+    path, ears = write(tmp_path / "song.wav", 1), Ears(1)
+    ears.identify(path)
+    ears.close()
+    said: list[str] = []
+
+    def ask() -> None:
+        try:
+            ears.identify(path)
+        except NotReady as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert said == ["the workers that listen were closed"] * 2
 
 
 def test_a_file_that_hangs_is_given_up(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from segue.benchmarks.scan import flac
 from segue.cli import main
 from segue.core.records import ItemRecord
 from segue.library.scan import Scan, Summary
+from segue.library.uploads import Placed, Uploads
 from segue.sound.lda import ClipLda
 from segue.sound.statistics import STATISTICS_VERSION
 
@@ -350,3 +351,112 @@ def test_encoder_fit_learns_now_and_says_what_it_needs(
     assert home.vectors.version == before
     assert main(["--home", str(tmp_path / "empty"), "encoder", "fit"]) == 2
     assert "two songs" in capsys.readouterr().err
+
+
+def older(home: wiring.Home) -> None:
+    """All statistics of a version before: what an upgrade of Segue finds."""
+    with sqlite3.connect(home.path / "recordings" / "recordings.db") as db:
+        db.execute("UPDATE recordings SET version = version - 1")
+
+
+def posted(home: wiring.Home, item: str, path: Path) -> Placed:
+    uploads = Uploads(home.shelf, home.kept)
+    try:
+        return uploads.submit(item, path).result()
+    finally:
+        uploads.close()
+
+
+def vector_of(home: wiring.Home, item: str) -> np.ndarray:
+    return home.vectors.get(home.catalogue.items.find([item]))[0]
+
+
+def test_after_an_upgrade_nothing_is_opened_twice_for_songs_that_are_gone(home: wiring.Home, folder: Path) -> None:
+    (folder / "album 0" / "0.flac").unlink()
+    again(home, folder)
+    older(home)
+    assert again(home, folder).opened == SONGS - 1
+    assert again(home, folder).opened == 0, "the song that is gone can be heard by nobody"
+
+
+def test_after_an_upgrade_what_was_posted_is_heard_again(home: wiring.Home, folder: Path, tmp_path: Path) -> None:
+    assert posted(home, "mine", write(tmp_path / "posted.wav", 30)).vector
+    older(home)
+    again(home, folder)
+    assert len(home.recordings) == SONGS + 1
+    older(home)
+    uploads = Uploads(home.shelf, home.kept)  # a server without a folder to scan
+    uploads._learner.submit(lambda: None).result()
+    uploads.close()
+    assert ["mine"] == [item for chunk in home.recordings.bound() for item, _ in chunk]
+
+
+def test_unchanged_files_cost_no_look_at_the_whole_library(
+    home: wiring.Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    unheard = home.recordings.unheard
+    monkeypatch.setattr(home.recordings, "unheard", lambda items: (asked.append(len(items)), unheard(items))[1])
+    scan = Scan(home.shelf, folder, lambda *_: None)
+    assert scan.take_in([], 0) == 0
+    assert asked == [], "a watcher that sees no change asks nothing"
+    scan.run()
+    scan.close()
+    assert asked == [SONGS]
+
+
+def test_songs_of_a_folder_that_was_scanned_by_itself_go_with_the_folder_above(home: wiring.Home, folder: Path) -> None:
+    path = write(folder / "album 2" / "9.wav", 9)
+    again(home, path.parent)
+    name = item_of(home, path)
+    shutil.rmtree(path.parent)
+    assert again(home, folder).gone == 1
+    assert home.catalogue.item(int(home.catalogue.items.find([name])[0])).playable is False
+
+
+def test_who_posts_a_file_for_a_scanned_song_replaces_it(home: wiring.Home, folder: Path, tmp_path: Path) -> None:
+    assert main(["--home", str(home.path), "encoder", "import", str(small_network(folder.parent))]) == 0
+    (home.path / "segue.toml").write_text('[sound]\nencoder = "small"\n')
+    with wiring.open_home(home.path, writer=False) as other:
+        assert again(other, folder).learned
+        assert posted(other, "new", write(tmp_path / "posted.wav", 31)).vector
+        name = item_of(other, folder / "album 1" / "1.flac")
+        dense = int(other.catalogue.items.find([name])[0])
+        assert posted(other, name, write(tmp_path / "posted.wav", 31)).known
+        np.testing.assert_array_equal(vector_of(other, name), vector_of(other, "new"))
+        audio = other.audio_of(dense)
+        assert audio is not None
+        assert audio.source == other.kept.find(name)[0]
+        other.vectors.remove(np.array([dense], np.int32))
+        other.shelf.catch_up(lambda *_: None)
+        np.testing.assert_array_equal(vector_of(other, name), vector_of(other, "new"))
+
+
+def test_what_is_posted_again_and_not_kept_has_a_vector_of_a_network(home: wiring.Home, folder: Path, tmp_path: Path) -> None:
+    assert main(["--home", str(home.path), "encoder", "import", str(small_network(folder.parent))]) == 0
+    (home.path / "segue.toml").write_text('[sound]\nencoder = "small"\nkeep_gib = 0\n')
+    with wiring.open_home(home.path, writer=False) as other:
+        assert again(other, folder).learned
+        first, second = (posted(other, item, write(tmp_path / "posted.wav", 31)) for item in ("one", "two"))
+        assert (first.vector, second.vector, second.known, second.kept) == (True, True, True, False)
+
+
+def test_damaged_statistics_are_taken_anew_when_the_file_comes_again(home: wiring.Home, folder: Path) -> None:
+    path = folder / "album 0" / "0.flac"
+    for pack in (home.path / "recordings").glob("pack-*"):
+        pack.write_bytes(bytes(pack.stat().st_size))
+    os.utime(path)
+    assert again(home, folder).new == 1
+    assert item_of(home, path) in [item for chunk in home.recordings.bound() for item, digest in chunk
+                                   if home.recordings.statistics(digest) is not None]  # fmt: skip
+
+
+def test_vectors_of_an_encoder_that_was_given_up_are_freed(home: wiring.Home, folder: Path) -> None:
+    serving = home.shelf.serving()
+    assert serving is not None
+    facts = serving.encoder.manifest() | {"version": "lda-given-up"}
+    artifact = home.artifacts.put("encoder", serving.encoder.arrays(), {"encoder": facts, "setting": "other", "songs": SONGS})
+    home.artifacts.set_aliases("encoder", {"next": artifact})  # killed while it embedded, then the setting was taken back
+    home.vectors.put("lda-given-up", np.arange(2, dtype=np.int32), home.vectors.get(np.arange(2, dtype=np.int32)))
+    again(home, folder)
+    assert home.vectors.versions() == [home.vectors.version]

@@ -221,6 +221,38 @@ def test_a_version_written_anew_while_its_index_is_built_gets_one(tmp_path: Path
     assert store.measured()["vectors"] == 200
 
 
+def test_an_index_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set[str]()
+    fsync = os.fsync
+
+    def seen(handle: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    store = FileVectors(tmp_path, index_above=50, tail=10)
+    store.put("a", ids(60), some(60))
+    store.settle()
+    (index,) = tmp_path.glob("*/cells-*")
+    assert {path.name for path in index.iterdir()} <= {Path(name).name for name in synced if f"{index.name}.new" in name}
+
+
+def test_what_serves_is_never_mixed_with_what_is_about_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileVectors(tmp_path)
+    store.put("a", ids(3), some(3, 4))
+    store.put("b", ids(3), some(3, 8))
+    publish, between = store._publish, []
+
+    def published() -> None:  # a request comes between the word on disk and what searches see
+        between.append((store.version, store.dimension, store.get(ids(1), "b").shape, store.get(ids(1), "a").shape))
+        publish()
+
+    monkeypatch.setattr(store, "_publish", published)
+    store.use("b")
+    assert between == [("a", 4, (1, 8), (1, 4))]
+    assert (store.version, store.dimension) == ("b", 8)
+
+
 def test_a_broken_index_is_no_index(large: Path, tmp_path: Path) -> None:
     store = FileVectors(tmp_path, index_above=100, tail=50)
     store.put("a", ids(400), clustered(400))

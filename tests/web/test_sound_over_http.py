@@ -88,10 +88,11 @@ def test_an_encoder_that_hears_songs_anew_finds_a_posted_file(tmp_path: Path) ->
         assert uploads.submit("s", path).result().kept
         uploads.close()
         assert not path.exists()
-        heard = home.shelf._heard_again("s")
+        digest = home.recordings.bound().__next__()[0][1]
+        heard = home.shelf._heard_again("s", digest)
         assert heard is not None
         assert len(heard) > 0
-        assert home.shelf._heard_again("unknown") is None
+        assert home.shelf._heard_again("unknown", digest) is None
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,7 @@ class Recordings(Protocol):
         ...
 
     def within(self, folder: bytes) -> Iterator[bytes]:
-        """Paths of the known files of a scanned folder, sorted."""
+        """Paths of the known files below a folder, sorted, whichever scanned folder they were found by."""
         ...
 
     def files_of(self, item: str) -> list[SongFile]:
@@ -372,15 +372,19 @@ class Recordings(Protocol):
         ...
 
     def heard(self, digest: str) -> bool:
-        """Whether statistics of this version are there."""
+        """Whether statistics of this version are there, undamaged."""
         ...
 
     def statistics(self, digest: str) -> NDArray[np.float16] | None:
         """(patches, p), None where there are none or where they are damaged."""
         ...
 
-    def stale(self) -> bool:
-        """Whether some item's recording has no statistics of this version: its file must be heard again."""
+    def unheard(self, items: Sequence[str]) -> set[str]:
+        """Of these items those whose recording has no statistics of this version: their files must be heard again."""
+        ...
+
+    def all_unheard(self) -> Iterator[list[tuple[str, str]]]:
+        """(item, digest) of every item whose recording has no statistics of this version, in chunks."""
         ...
 
     def bound(self) -> Iterator[list[tuple[str, str]]]:

@@ -89,9 +89,10 @@ class Ears:
             try:
                 worker = self._idle.get_nowait()
             except queue.Empty:
-                return
+                break
             if worker is not None:
                 worker.end()
+        self._idle.put(None)  # whoever waits for one, or comes later, is told
 
     def _ask(self, question: Question) -> tuple[Answer, bytes]:
         """The answer and its arrays. A worker that dies is replaced; the file is to blame when a second one dies of it."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from segue.core.errors import BadInput, BadSound
 from segue.core.records import ItemRecord, SongFile
@@ -77,6 +78,7 @@ class Scan:
         self.take_in(walk(self.root, folders), total)
         if not self.stop():
             self._forget_gone()
+            self.shelf.hear_posted(self.tell, self.stop)
             self.shelf.catch_up(self.tell)
             self.summary.learned |= self.shelf.keep_up(self.tell, settled=True)
         return self.summary
@@ -102,15 +104,17 @@ class Scan:
             if len(part) == CHUNK:
                 yield from self._differing(part)
                 part = []
-        yield from self._differing(part)
+        if part:
+            yield from self._differing(part)
 
     def _differing(self, files: list[Found]) -> Iterator[Found]:
         recordings = self.shelf.recordings
-        known, stale = recordings.files([found.path for found in files]), recordings.stale()
+        known = recordings.files([found.path for found in files])
+        unheard = recordings.unheard([old.item for old in known if old is not None and old.item])
         for found, old in zip(files, known, strict=True):
             self.summary.files += 1
             same = old is not None and (old.size, old.mtime_ns, old.folder) == (found.size, found.mtime_ns, self.root)
-            if old is not None and same and (old.refused or not stale):
+            if old is not None and same and old.item not in unheard:
                 self.summary.unchanged += 1
                 self._refuse(old.path, old.refused)
             else:
@@ -222,7 +226,7 @@ def _record(one: _Studied, names: dict[str, str]) -> ItemRecord:
         id=item, title=tags.title or stem or item, artist=tags.artist or None, album=tags.album or None,
         duration_s=round(one.heard.seconds, 2) if one.heard is not None and not one.heard.cut else None,
         tags=list(tags.genres) or None, released=tags.released or None, kind="track", playable=True,
-        extra=extra | {"audio_url": f"/v1/items/{item}/audio"},
+        extra=extra | {"audio_url": f"/v1/items/{quote(item, safe='')}/audio"},
     )  # fmt: skip
 
 

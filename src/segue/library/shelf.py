@@ -132,6 +132,7 @@ class Shelf:
                 return False
             artifact = self.artifacts.alias(ENCODER, NEXT)
             if artifact is not None and self._open(artifact).setting != self.setting:
+                self._abandon(self._open(artifact))
                 artifact = None
             if artifact is None and not anew:
                 artifact = self._kept()
@@ -152,6 +153,36 @@ class Shelf:
         fitted = self.serving()
         if fitted is not None:
             self._embed(fitted, tell)
+
+    def hear_posted(self, tell: Tell, stop: Callable[[], bool]) -> int:
+        """Hear what was posted and has no statistics of this version any more; how many files. `stop` ends it between two."""
+        done, bound = 0, list[tuple[str, str]]()
+        for chunk in self.recordings.all_unheard():
+            for item, digest in chunk:
+                found = None if stop() else self.kept.find(item)
+                heard = None if found is None else self._heard_as(found[0], digest)
+                if heard is None:
+                    continue
+                self.recordings.keep(digest, heard.seconds, heard.statistics)
+                bound.append((item, digest))
+                done += 1
+                tell("hearing what was posted", done, done)
+            self.recordings.bind(bound)
+            bound.clear()
+        return done
+
+    def _heard_as(self, path: Path, digest: str) -> Heard | None:
+        """A file, heard, where it holds this recording; None where it holds another, or none."""
+        try:
+            return self.ears.hear(path) if self.ears.identify(path).digest == digest else None
+        except BadSound:
+            return None
+
+    def _abandon(self, fitted: Fitted) -> None:
+        """Free what was embedded for an encoder that is not wanted any more before it served."""
+        own = self.artifacts.alias(ENCODER, _own(fitted.setting))
+        if own != fitted.artifact and fitted.version in self.vectors.versions() and fitted.version != self.vectors.version:
+            self.vectors.drop(fitted.version)
 
     def _kept(self) -> str | None:
         """The encoder that served under the wanted setting before, unless it serves now: its vectors are there still."""
@@ -199,14 +230,18 @@ class Shelf:
             return None if statistics is None else encoder.encode_statistics(statistics.astype(np.float32))
         spectrogram = heard.spectrogram if heard is not None else None
         if spectrogram is None:
-            spectrogram = self._heard_again(item)
+            spectrogram = self._heard_again(item, digest)
         return None if spectrogram is None else encoder.encode(spectrogram)
 
-    def _heard_again(self, item: str) -> Float32 | None:
+    def _heard_again(self, item: str, digest: str) -> Float32 | None:
+        """The spectrogram of a recording from a file of the item; of several, from one that holds this recording."""
         paths = [Path(os.fsdecode(file.path)) for file in self.recordings.files_of(item)]
         posted = self.kept.find(item)
-        for path in [*paths, *([posted[0]] if posted else [])]:
+        paths += [posted[0]] if posted else []
+        for path in paths:
             try:
+                if len(paths) > 1 and self.ears.identify(path).digest != digest:
+                    continue  # another one was posted for the item, or is tagged as it
                 return self.ears.hear(path, spectrogram=True).spectrogram
             except BadSound:
                 continue  # gone or changed since: the next scan says so
@@ -292,6 +327,6 @@ class _Learnt:
 
     def _one(self, item: str, digest: str) -> Float32 | None:
         if self._spectrograms:
-            return self._shelf._heard_again(item)
+            return self._shelf._heard_again(item, digest)
         statistics = self._shelf.recordings.statistics(digest)
         return None if statistics is None else statistics.astype(np.float32)

@@ -45,6 +45,8 @@ class Uploads:
         self._threads = ThreadPoolExecutor(shelf.ears.count, thread_name_prefix="upload")
         self._learner = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._waiting = threading.BoundedSemaphore(WAITING)
+        self._closing = threading.Event()
+        self._learner.submit(self._hear_again)
 
     def submit(self, item: str, path: Path) -> Future[Placed]:
         """Hear the file for this item; it is moved to what is kept, or removed. BadSound in the future where it is no music."""
@@ -56,6 +58,7 @@ class Uploads:
 
     def close(self) -> None:
         """Finish what is being heard and drop what waits."""
+        self._closing.set()
         self._threads.shutdown(cancel_futures=True)
         self._learner.shutdown(cancel_futures=True)
 
@@ -67,11 +70,12 @@ class Uploads:
         shelf = self._shelf
         identified = shelf.ears.identify(path)
         digest, known = identified.digest, shelf.recordings.heard(identified.digest)
-        heard = None if known else shelf.ears.hear(path, spectrogram=shelf.wants_spectrogram())
+        spectrogram = shelf.wants_spectrogram()  # then statistics do not do, and here is the file
+        heard = None if known and not spectrogram else shelf.ears.hear(path, spectrogram=spectrogram)
         kept = self._kept.take(item, path, identified.mime)
         facts = self._facts(item, identified.tags, heard.seconds if heard and not heard.cut else None)
         shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._played(item)) if kept else facts])
-        if heard is not None:
+        if heard is not None and not known:
             shelf.recordings.keep(digest, heard.seconds, heard.statistics)
         shelf.recordings.bind([(item, digest)])
         placed = shelf.place([item], [heard], [digest], anew=True)
@@ -112,6 +116,14 @@ class Uploads:
             duration_s=self._shelf.catalogue.item(int(dense[0])).duration_s,
             model_version=fitted.version if fitted else "", dimension=fitted.encoder.dimension if fitted else 0,
         )  # fmt: skip
+
+    def _hear_again(self) -> None:
+        """After an upgrade of statistics: what was posted is in no folder that a scan would come by."""
+        try:
+            if self._shelf.hear_posted(_quiet, self._closing.is_set) and self._shelf.due(settled=True):
+                self._learn()
+        except SegueError as error:
+            logger.warning("posted files could not be heard again: %s", error)
 
     def _learn(self) -> None:
         try:

@@ -45,8 +45,8 @@ class Home:
     def __init__(self, path: Path, settings: config.Settings, *, writer: bool) -> None:
         self.path, self.settings, self._writer = path, settings, writer
         self._opened: list[Any] = []
-        # who may have the sound of an item, asked in order
-        self.sounds: list[Callable[[int], Audio | None]] = [self.scanned, self.posted]
+        # who may have the sound of an item, asked in order: who posts a file for a scanned song replaces it
+        self.sounds: list[Callable[[int], Audio | None]] = [self.posted, self.scanned]
         self._folds = False
 
     def __enter__(self) -> Self:

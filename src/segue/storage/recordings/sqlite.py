@@ -36,6 +36,9 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS items_digest ON items(digest)",
 )
 _FILES = "path, folder, size, mtime_ns, item, mime, refused"
+_UNHEARD = (
+    "FROM items LEFT JOIN recordings ON recordings.digest = items.digest AND version = ? WHERE recordings.digest IS NULL"
+)
 
 
 class SqliteRecordings:
@@ -89,10 +92,8 @@ class SqliteRecordings:
 
     def within(self, folder: bytes) -> Iterator[bytes]:
         """See core.ports.Recordings."""
-        last = b""
-        while rows := self._read(
-            "SELECT path FROM files WHERE folder = ? AND path > ? ORDER BY path LIMIT ?", (folder, last, CHUNK)
-        ):
+        last, end = folder.rstrip(b"/") + b"/", folder.rstrip(b"/") + b"0"  # "0" comes after "/"
+        while rows := self._read("SELECT path FROM files WHERE path > ? AND path < ? ORDER BY path LIMIT ?", (last, end, CHUNK)):
             yield from (path for (path,) in rows)
             last = rows[-1][0]
 
@@ -139,7 +140,7 @@ class SqliteRecordings:
 
     def heard(self, digest: str) -> bool:
         """See core.ports.Recordings."""
-        return bool(self._read("SELECT 1 FROM recordings WHERE digest = ? AND version = ?", (digest, self._version)))
+        return self.statistics(digest) is not None
 
     def statistics(self, digest: str) -> NDArray[np.float16] | None:
         """See core.ports.Recordings."""
@@ -156,13 +157,17 @@ class SqliteRecordings:
             return None
         return np.frombuffer(data, np.float16).reshape(rows, columns)
 
-    def stale(self) -> bool:
+    def unheard(self, items: Sequence[str]) -> set[str]:
         """See core.ports.Recordings."""
-        sql = (
-            "SELECT EXISTS (SELECT 1 FROM items LEFT JOIN recordings ON recordings.digest = items.digest AND version = ? "
-            "WHERE recordings.digest IS NULL)"
-        )
-        return bool(self._read(sql, (self._version,))[0][0])
+        sql = f"SELECT item {_UNHEARD} AND item = ?"
+        return {row[0] for item in items for row in self._read(sql, (self._version, item))}
+
+    def all_unheard(self) -> Iterator[list[tuple[str, str]]]:
+        """See core.ports.Recordings."""
+        last, sql = 0, f"SELECT number, item, items.digest {_UNHEARD} AND number > ? ORDER BY number LIMIT ?"
+        while rows := self._read(sql, (self._version, last, CHUNK)):
+            yield [(item, digest) for _, item, digest in rows]
+            last = rows[-1][0]
 
     def bound(self) -> Iterator[list[tuple[str, str]]]:
         """See core.ports.Recordings."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segue.core.errors import BadInput, Corrupt, NotFound
 from segue.core.types import Float32, Int32
-from segue.storage.durable import locked, replace_file, sync_folder
+from segue.storage.durable import locked, replace_file, sync_file, sync_folder
 from segue.storage.vectors.cells import Cells, build
 from segue.storage.vectors.checked import as_items, as_queries, as_vectors
 from segue.storage.vectors.kernels import heaps, lists, scan_rows
@@ -47,6 +47,7 @@ class About(msgspec.Struct, frozen=True):
 class Seen:
     """What a search looks at: the rows as of one moment, and the index over the first of them."""
 
+    version: str
     roll: Roll
     cells: Cells | None
     indexed: int
@@ -83,14 +84,14 @@ class FileVectors:
         self._stamp: tuple[int, ...] = ()
         self._files: dict[str, RowFile] = {}
         self._indexes: dict[str, tuple[int, Cells]] = {}
-        self._seen = Seen(Roll.empty(0), None, 0)
+        self._seen = Seen("", Roll.empty(0), None, 0)
         self._builder: threading.Thread | None = None
         self.refresh()
 
     @property
     def version(self) -> str:
         """The version that serves."""
-        return self._about.serving
+        return self._seen.version
 
     @property
     def dimension(self) -> int:
@@ -161,8 +162,9 @@ class FileVectors:
     def get(self, items: Int32, version: str | None = None) -> Float32:
         """See core.ports.Vectors."""
         items = np.asarray(items, np.int32)
-        if version is None or version == self._about.serving:
-            return self._seen.roll.get(items)
+        seen = self._seen  # one reference: another version may begin to serve at any moment
+        if version is None or version == seen.version:
+            return seen.roll.get(items)
         file = self._files.get(version)
         return file.roll.get(items) if file is not None else np.zeros((len(items), 0), np.float32)
 
@@ -253,7 +255,7 @@ class FileVectors:
         serving = self._about.serving
         if serving in self._files:
             end, cells = self._indexes.get(serving, (0, None))
-            self._seen = Seen(self._files[serving].roll, cells, end)
+            self._seen = Seen(serving, self._files[serving].roll, cells, end)
         self._stamp = self._now()
 
     def _found(self, version: str, dimension: int) -> None:
@@ -354,6 +356,7 @@ class FileVectors:
         for field, array in cells._asdict().items():
             with (fresh / f"{field}.npy").open("wb") as out:
                 np.save(out, array, allow_pickle=False)
+                sync_file(out)  # before it has its name: pages of zeros would be an index that finds nothing
         with self._lock, locked(self._folder / LOCK):
             if not (folder / name).exists():
                 sync_folder(fresh)

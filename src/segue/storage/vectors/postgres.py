@@ -23,6 +23,8 @@ SCHEMA = (
 )
 MOST_CANDIDATES = 1000
 """The most that pgvector's hnsw.ef_search may be."""
+MOST_INDEXED = 2000
+"""Numbers in a vector that pgvector indexes at most; longer ones are all looked at, however many there are."""
 LOCK = 0x5E60E
 """The advisory lock of those who write."""
 
@@ -97,7 +99,7 @@ class PostgresVectors:
                 )
             fresh = _upsert(connection, space, items[last], vectors[last]) if len(items) else 0
             connection.execute("UPDATE segue_vectors SET items = items + %s WHERE version = %s", (fresh, version))
-            if space.items <= self._index_above < space.items + fresh:
+            if space.items <= self._index_above < space.items + fresh and space.dimension <= MOST_INDEXED:
                 name = sql.Identifier(f"segue_vectors_{space.number}_hnsw")
                 query = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw (vector vector_ip_ops)")
                 connection.execute(query.format(name, space.table))
