@@ -36,9 +36,7 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS items_digest ON items(digest)",
 )
 _FILES = "path, folder, size, mtime_ns, item, mime, refused"
-_UNHEARD = (
-    "FROM items LEFT JOIN recordings ON recordings.digest = items.digest AND version = ? WHERE recordings.digest IS NULL"
-)
+_UNHEARD = "FROM items LEFT JOIN recordings ON recordings.digest = items.digest AND version = ? WHERE recordings.digest IS NULL"
 
 
 class SqliteRecordings:
@@ -93,7 +91,9 @@ class SqliteRecordings:
     def within(self, folder: bytes) -> Iterator[bytes]:
         """See core.ports.Recordings."""
         last, end = folder.rstrip(b"/") + b"/", folder.rstrip(b"/") + b"0"  # "0" comes after "/"
-        while rows := self._read("SELECT path FROM files WHERE path > ? AND path < ? ORDER BY path LIMIT ?", (last, end, CHUNK)):
+        while rows := self._read(
+            "SELECT path FROM files WHERE path > ? AND path < ? ORDER BY path LIMIT ?", (last, end, CHUNK)
+        ):
             yield from (path for (path,) in rows)
             last = rows[-1][0]
 
