@@ -388,7 +388,7 @@ def test_after_an_upgrade_what_was_posted_is_heard_again(home: wiring.Home, fold
     uploads = Uploads(home.shelf, home.kept)  # a server without a folder to scan
     uploads._learner.submit(lambda: None).result()
     uploads.close()
-    assert ["mine"] == [item for chunk in home.recordings.bound() for item, _ in chunk]
+    assert [item for chunk in home.recordings.bound() for item, _ in chunk] == ["mine"]
 
 
 def test_unchanged_files_cost_no_look_at_the_whole_library(
