@@ -142,6 +142,32 @@ def test_many_listeners_may_call_their_session_alike_and_who_names_none_is_a_uni
     }, "each session its own, and nothing after the window has closed"  # fmt: skip
 
 
+@pytest.mark.parametrize("split", ["session", "request", "user"])
+def test_many_units_are_those_of_some_listeners_whole(log: SqliteEventLog, split: Any) -> None:
+    users = [user for _ in range(10) for user in range(100)]
+    append(log, [joined(user, (OLD, NEW)[at % 3 > 0], START + at, session=at, request=at + 5) for at, user in enumerate(users)])
+
+    class Small:
+        def scan(self, at_from: int, at_to: int, columns: Any = None) -> Iterator[Any]:
+            for events in log.scan(at_from, at_to, columns):
+                for start in range(0, len(events), 70):
+                    yield events[start : start + 70]
+
+    every = assigned(log, 0, 0, split, START, START + DAY)
+    some, parts = (assigned(each, 0, 0, split, START, START + DAY, most_units=300) for each in (log, Small()))  # type: ignore[arg-type]
+    if split == "user":
+        assert np.array_equal(some.user, every.user), "listeners bound themselves"
+        return
+    kept = set(some.user.tolist())
+    assert 10 < len(kept) < 31
+    assert len(some.drawn) == 10 * len(kept) <= 300, "all that a listener did counts, or nothing"
+    whole = np.isin(every.user, list(kept))
+    assert np.array_equal(some.user, every.user[whole])
+    assert np.array_equal(some.first, every.first[whole])
+    assert np.array_equal(parts.user, some.user)
+    assert np.array_equal(parts.unit_key, some.unit_key)
+
+
 @pytest.mark.parametrize("split", ["session", "request"])
 def test_a_sound_split_by_session_or_request_is_no_mismatch(log: SqliteEventLog, split: str) -> None:
     key, shares, units = b"k" * 32, Shares(0.1, 0.1), [(user, number) for number in range(15) for user in range(100)]

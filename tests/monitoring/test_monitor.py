@@ -307,6 +307,25 @@ def test_what_all_songs_of_a_slate_share_is_no_constant_feature() -> None:
     assert slates._last[-1].at == at
 
 
+def test_quantities_of_models_of_long_ago_are_forgotten() -> None:
+    slates, rng = Slates(), np.random.default_rng(5)
+    for day in range(120):  # a night each brings a model
+        for n in range(3):
+            rows = rng.normal(size=(5, 1)).astype(np.float32)
+            told = (("als",),) * 5, ("",) * 5, np.zeros(5, np.bool_), "radio", {"bundle": f"v{day}"}, "personal"
+            made = Slate(3 * day + n + 1, np.arange(5, dtype=np.int32), np.ones(5, np.float32), np.ones(5, np.float32), *told)
+            slates.add(Exposure(made, n, MONDAY + day * DAY_MS + n, 0, "radio", -1, rows, ("taste",)))
+    assert {"rung", "sources", "feature taste", "score of v119"} <= slates.shapes.keys()
+    assert len(slates.shapes) < 40, "and the share of false alarms is not spread over models that are gone"
+    assert len(slates._offered["als"]) < 40
+    assert slates.share("als", 120 + MONDAY // DAY_MS) == 1.0
+    empty = replace(made, items=made.items[:0], scores=made.scores[:0], propensities=made.propensities[:0], sources=(),
+                    reasons=(), explored=made.explored[:0])  # fmt: skip
+    for n in range(50):
+        slates.add(Exposure(empty, n, MONDAY + 119 * DAY_MS + 9 + n, 0, "radio", -1, rows[:0], ("taste",)))
+    assert len(slates.shapes["score of v119"].early) == 3, "a slate without songs leaves nothing to wait for"
+
+
 def test_counters_keep_every_digit_and_a_flood_of_regions_is_bounded() -> None:
     counters = Counters()
     counters.gauge("newest", "Newest event.", lambda: 1_234_567_891.0)

@@ -76,6 +76,19 @@ class Shown(DictState):
         return np.where(items == 0, 16, 0).astype(np.uint8)
 
 
+@pytest.mark.parametrize("by", ["mmr", "dpp"])
+def test_a_cool_softmax_stays_finite_where_songs_below_the_rearranged_ones_score_higher(by: str) -> None:
+    n = 140  # the best 100 are alike and of five artists: when one is left, what is penalized stands before what is not
+    world = facts([i // 20 for i in range(100)] + list(range(100, n)), tags=[[1, 2]] * 100 + [[3]] * 40)
+    radio = Radio(lambda: world, DictState(), explore=0.5, temperature=0.001, diversity=5.0, diversity_by=by,
+                  max_per_artist=1, newcomers=0.0)  # fmt: skip
+    scores = np.linspace(3, 0, n).astype(np.float32)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        _, propensities, _ = radio.select(query(limit=10, discovery=1.0), candidates(n), scores, rng)
+        assert ((propensities > 0) & (propensities <= 1)).all()
+
+
 def test_fatigue_puts_what_was_passed_over_behind() -> None:
     world = facts([0, 1, 2])
     assert chosen(world, [1.0, 0.9, 0.0], query(limit=3, discovery=1.0), Shown()) == [0, 1, 2]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.actions import Action, signals
+from segue.core.hashing import spread
 from segue.core.types import Bool, Events, Int64
 from segue.experiments.assignment import ARMS, Split
 from segue.experiments.clustered import Sample
@@ -96,32 +97,62 @@ def code(step: int, arm: str) -> float:
     return float(step * 16 + ARMS.index(arm))
 
 
-def assigned(log: Log, number: int, step: int, split: Split, start: int, now: int) -> Assigned:
-    """Who was first influenced, by which arm, in a step that began at `start`; number is the experiment's."""
-    parts = []
-    for events in log.scan(start, now, ("at", "user", "action", "value", "position", "session", "request")):
-        mine = (events["action"] == Action.ASSIGNED) & (events["position"] == number) & (events["user"] >= 0)
-        value = np.where(mine, events["value"], -1.0)
-        parts.append(events[mine & (value // 16 == step)])
-    rows: Events = np.concatenate(parts) if parts else np.zeros(0, [("at", "<i8")])
+MOST_UNITS: Final = 1 << 23
+"""Sessions or requests that are looked at in a step, about a GB: beyond, a fixed half of the listeners speaks for all, then a
+quarter, and so on."""
+_INFLUENCE = np.dtype([("at", "<i8"), ("user", "<i4"), ("arm", "<i1"), ("key", "<u8")])
+
+
+def assigned(
+    log: Log, number: int, step: int, split: Split, start: int, now: int, *, most_units: int = MOST_UNITS
+) -> Assigned:  # fmt: skip
+    """Who was first influenced, by which arm, in a step that began at `start`; number is the experiment's.
+
+    Of splits by session or request at most `most_units` units: whoever is left out is by a hash of the listener.
+    """
+    rows = _influences(log, (number, step), split, (start, now), most_units)
     if not len(rows):
         none = np.zeros(0, np.int64)
         return Assigned(none.astype(np.int32), none.astype(np.int8), none, none.astype(np.uint64), none)
     rows = rows[np.argsort(rows["at"], kind="stable")]
-    arm = (rows["value"].astype(np.int64) % 16).astype(np.int8)
+    arm, key = rows["arm"], rows["key"]
     pair = rows["user"].astype(np.int64) * len(ARMS) + arm
     distinct, first, inverse = np.unique(pair, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")  # by time of first influence
     row_of = np.empty(len(distinct), np.int64)
     row_of[order] = np.arange(len(distinct))
     chosen = first[order]
-    key = rows["request"] if split == "request" else rows["session"]
     row = row_of[inverse]
     unit = _unit(key, row)
     by_key = np.argsort(unit, kind="stable")
     units = slice(0, 0 if split == "user" else None)
     drawn, drawn_at = arm[units], rows["at"][units]
     return Assigned(rows["user"][chosen], arm[chosen], rows["at"][chosen], unit[by_key], row[by_key], drawn, drawn_at)
+
+
+def _influences(
+    log: Log, which: tuple[int, int], split: Split, when: tuple[int, int], most: int
+) -> NDArray[np.void]:  # fmt: skip
+    """The ASSIGNED events of an experiment's step, 21 bytes each, in order of the log; `which` is (number, step)."""
+    parts, held, share = [np.zeros(0, _INFLUENCE)], 0, 1.0
+    for events in log.scan(*when, ("at", "user", "action", "value", "position", "session", "request")):
+        mine = (events["action"] == Action.ASSIGNED) & (events["position"] == which[0]) & (events["user"] >= 0)
+        told = events[mine & (np.where(mine, events["value"], -1.0) // 16 == which[1])]
+        part = np.zeros(len(told), _INFLUENCE)
+        part["at"], part["user"], part["arm"] = told["at"], told["user"], told["value"].astype(np.int64) % 16
+        part["key"] = told["request"] if split == "request" else told["session"]
+        parts.append(part if share == 1.0 else part[_lot(part) < share])
+        held += len(parts[-1])
+        while split != "user" and held > most:  # listeners bound themselves; a listener's requests do not
+            share /= 2
+            parts = [part[_lot(part) < share] for part in parts]
+            held = sum(len(part) for part in parts)
+    return np.concatenate(parts)
+
+
+def _lot(influences: NDArray[np.void]) -> Float64:
+    """A number in [0, 1) for each listener, by which nothing else is decided."""
+    return spread(influences["user"].astype(np.int64) + (1 << 40))
 
 
 def _unit(key: NDArray[np.uint64], row: Int64) -> NDArray[np.uint64]:

@@ -27,8 +27,15 @@ class Shape:
     days: dict[int, Float64] = field(default_factory=dict)
     early: list[tuple[int, Float64]] = field(default_factory=list)  # values that wait until edges can be learned
 
+    @property
+    def newest(self) -> int:
+        """The last day that anything was added for, -1 before."""
+        return max((*self.days, *(day for day, _ in self.early)), default=-1)
+
     def add(self, day: int, values: Float64) -> None:
         """More values, NaN allowed."""
+        if not len(values):
+            return
         if self.edges is None:
             self.early.append((day, values))
             if sum(len(part) for _, part in self.early) < FIRST_ROWS:

@@ -9,10 +9,12 @@ import numpy as np
 
 from segue.core.clock import DAY_MS
 from segue.core.types import Exposure, Float32
-from segue.monitoring.drift import Drift, Shape, drift
+from segue.monitoring.drift import REFERENCE_DAYS, Drift, Shape, drift
 
 LAST = 200
 """Slates that the quick looks see."""
+KEPT_DAYS = 2 * REFERENCE_DAYS
+"""Days for which is kept what sources offered, and quantities that nobody fills any more."""
 LEAST_EXPECTED = 20.0
 """Songs that a source must be expected to offer in them before its silence is believed: a chance of e^-20."""
 
@@ -33,6 +35,7 @@ class Slates:
     def __init__(self) -> None:
         self.shapes: dict[str, Shape] = {}
         self._last: deque[_Few] = deque(maxlen=LAST)
+        self._day = -1
         self._offered: dict[str, dict[int, tuple[float, float]]] = {}  # source -> day -> (songs offered, songs)
         self._differing: dict[str, tuple[int, int]] = {}  # feature -> (slates whose songs differed in it, slates)
 
@@ -41,6 +44,9 @@ class Slates:
         if "new" in (arm for name, arm in exposure.slate.model_versions.items() if name.startswith("experiment:")):
             return
         slate, day = exposure.slate, exposure.at // DAY_MS
+        if day > self._day:
+            self._forget(day - KEPT_DAYS)
+            self._day = day
         k = len(slate.items)
         offered: dict[str, int] = {}
         for names in slate.sources:
@@ -61,6 +67,13 @@ class Slates:
             if k > 1:
                 differed, of = self._differing.get(name, (0, 0))
                 self._differing[name] = (differed + bool(np.unique(values).size > 1), of + 1)
+
+    def _forget(self, before: int) -> None:
+        """Models of long ago, and days that nothing looks at any more: every night brings a quantity of its own."""
+        self.shapes = {name: shape for name, shape in self.shapes.items() if shape.newest >= before}
+        for days in self._offered.values():
+            for day in [day for day in days if day < before]:
+                del days[day]
 
     def _shape(self, name: str) -> Shape:
         return self.shapes.setdefault(name, Shape())

@@ -44,7 +44,8 @@ def fill(columns, scores, before, carried, draws, settings, variety, forced):  #
         if size == 0:
             break
         n_fresh = _allowed(columns, newcomers, used, picks[:place], before, fresh, rules)
-        weights, news = np.exp(effective[pool[:size]] - effective[pool[0]]), carried[fresh[:n_fresh]]
+        inside = effective[pool[:size]]  # the first is the largest, unless songs below the rearranged ones are among them
+        weights, news = np.exp(inside - inside.max()), carried[fresh[:n_fresh]]
         if place < len(forced):
             choice, drawn = forced[place], False
         else:
