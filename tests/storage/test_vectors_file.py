@@ -16,6 +16,7 @@ import pytest
 
 from segue.core.types import MISSING
 from segue.storage.vectors import file
+from segue.storage.vectors.cells import Cells
 from segue.storage.vectors.file import ExactVectors, FileVectors
 
 D = 8
@@ -234,7 +235,7 @@ def test_an_index_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch:
     store.put("a", ids(60), some(60))
     store.settle()
     (index,) = tmp_path.glob("*/cells-*")
-    assert {path.name for path in index.iterdir()} <= {Path(name).name for name in synced if f"{index.name}.new" in name}
+    assert {path.name for path in index.iterdir()} <= {Path(name).name for name in synced if f"{index.name}." in name}
 
 
 def test_what_serves_is_never_mixed_with_what_is_about_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +252,89 @@ def test_what_serves_is_never_mixed_with_what_is_about_to(tmp_path: Path, monkey
     store.use("b")
     assert between == [("a", 4, (1, 8), (1, 4))]
     assert (store.version, store.dimension) == ("b", 8)
+
+
+def test_who_reads_never_searches_new_rows_by_the_index_of_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by random operations of two processes against a dictionary: wrong songs, or none of that dimension."""
+    store, reader = (FileVectors(tmp_path, index_above=50, tail=10, dead_rows=100) for _ in range(2))
+    store.put("a", ids(200), some(200))
+    store.settle()
+    reader.refresh()
+    assert reader.measured()["vectors"] == 200
+    asked, go = held_builds(monkeypatch)
+    store.put("a", ids(200), some(200, seed=1))
+    store.put("a", ids(200), some(200, seed=2))  # most rows were nobody's: they were written anew
+    assert asked.wait(30)
+    queries = some(5, seed=3)
+    wanted = ExactVectors(tmp_path).search(queries, 10)
+    reader.refresh()
+    assert np.array_equal(reader.search(queries, 10)[0], wanted[0])
+    go.set()
+    store.settle()
+
+
+def test_two_processes_that_build_one_index_do_not_write_into_each_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FileVectors(tmp_path).put("a", ids(200), some(200))
+    one, other = (FileVectors(tmp_path, index_above=50, tail=10) for _ in range(2))
+    sync, met = file.sync_file, list[str]()
+
+    def meanwhile(out: Any) -> None:
+        met.append(out.name)
+        if len(met) == 1:
+            thread = threading.Thread(target=other._build, args=("a",))
+            thread.start()
+            thread.join()
+        assert Path(out.name).exists()
+        sync(out)
+
+    monkeypatch.setattr(file, "sync_file", meanwhile)
+    one._build("a")
+    assert len(met) == 2 * len(Cells._fields)
+    assert one.measured() == other.measured() != {}
+    assert [path.suffix for path in tmp_path.glob("*/cells-*")] == [""], "no draft is left"
+
+
+def test_random_operations_of_two_processes_are_those_of_a_dictionary(tmp_path: Path) -> None:
+    for seed in range(4):
+        rng, folder = np.random.default_rng(seed), tmp_path / str(seed)
+        stores = [FileVectors(folder, index_above=20, tail=5, dead_rows=5) for _ in range(2)]
+        truth: dict[str, dict[int, np.ndarray]] = {}
+        for _ in range(40):
+            store, version = stores[rng.integers(2)], "abc"[rng.integers(3)]
+            kind = rng.choice(["put", "put", "put", "remove", "use", "drop"])
+            names = rng.integers(0, 80, rng.integers(1, 40)).astype(np.int32)
+            if kind == "put":
+                d = next((len(row) for row in truth.get(version, {}).values()), int(rng.integers(2, 6)))
+                if version in truth and not truth[version]:
+                    continue  # nothing tells its dimension any more
+                rows = rng.standard_normal((len(names), d)).astype(np.float32)
+                store.put(version, names, rows)
+                truth.setdefault(version, {}).update(zip(names.tolist(), rows, strict=True))
+            elif kind == "remove":
+                store.remove(names)
+                truth = {one: {i: row for i, row in rows.items() if i not in names} for one, rows in truth.items()}
+            elif kind == "use" and version in truth:
+                store.use(version)
+            elif kind == "drop" and version in truth and version != store.version:
+                stores[0].refresh(), stores[1].refresh()
+                if version != store.version:
+                    store.drop(version)
+                    del truth[version]
+            for each in stores:
+                each.refresh()
+                if not (mine := truth.get(each.version)):
+                    continue
+                have = np.array(sorted(mine), np.int32)
+                rows = np.stack([mine[i] for i in have.tolist()])
+                query = rng.standard_normal((1, rows.shape[1])).astype(np.float32)
+                scores = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ query[0]
+                found = each.search(query, 7)
+                assert np.allclose(found[1][0][: len(have)], np.sort(scores)[::-1][:7], atol=1e-5)
+        for each in stores:
+            each.close()
+            assert each.check() == []
 
 
 def test_a_broken_index_is_no_index(large: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class FileVectors:
         self._about = About()
         self._stamp: tuple[int, ...] = ()
         self._files: dict[str, RowFile] = {}
-        self._indexes: dict[str, tuple[int, Cells]] = {}
+        self._indexes: dict[str, tuple[int, Cells]] = {}  # by folder: rows that were written anew have another one
         self._seen = Seen("", Roll.empty(0), None, 0)
         self._builder: threading.Thread | None = None
         self.refresh()
@@ -248,13 +248,14 @@ class FileVectors:
         self._files = files
         for space in self._about.spaces:
             self._load_index(space)
-        self._indexes = {version: index for version, index in self._indexes.items() if version in files}
+        folders = {space.folder for space in self._about.spaces}
+        self._indexes = {folder: index for folder, index in self._indexes.items() if folder in folders}
 
     def _publish(self) -> None:
         """Let searches see what is known now."""
         serving = self._about.serving
         if serving in self._files:
-            end, cells = self._indexes.get(serving, (0, None))
+            end, cells = self._indexes.get(self._files[serving].path.parent.name, (0, None))
             self._seen = Seen(serving, self._files[serving].roll, cells, end)
         self._stamp = self._now()
 
@@ -284,7 +285,6 @@ class FileVectors:
         gone = self._space(version)
         self._write([space if each.version == version else each for each in self._about.spaces], self._about.serving)
         self._files[version] = fresh
-        self._indexes.pop(version, None)
         if gone is not None:
             shutil.rmtree(self._folder / gone.folder, ignore_errors=True)
 
@@ -297,7 +297,7 @@ class FileVectors:
         folder = self._folder / space.folder
         names = sorted(path.name for path in folder.iterdir() if path.name.startswith(INDEX) and not path.suffix)
         end = int(names[-1].removeprefix(INDEX)) if names else 0
-        held = self._indexes.get(space.version)
+        held = self._indexes.get(space.folder)
         if not names or (held is not None and held[0] == end):
             return
         try:
@@ -306,7 +306,7 @@ class FileVectors:
             }
         except (OSError, ValueError):
             return
-        self._indexes[space.version] = (end, Cells(**arrays))  # type: ignore[arg-type]
+        self._indexes[space.folder] = (end, Cells(**arrays))  # type: ignore[arg-type]
 
     def _build_behind(self) -> None:
         """Build what is due in a thread of its own; one that is at it looks again before it ends."""
@@ -318,7 +318,7 @@ class FileVectors:
     def _due(self, tried: dict[Path, int]) -> str | None:
         """A version that needs an index over more rows than it has, or than were `tried` of its file."""
         for version, file in self._files.items():
-            end = max(self._indexes.get(version, (0, None))[0], tried.get(file.path, 0))
+            end = max(self._indexes.get(file.path.parent.name, (0, None))[0], tried.get(file.path, 0))
             if file.roll.live > self._index_above and len(file.roll.names) - end > self._tail:
                 return version
         return None
@@ -350,7 +350,7 @@ class FileVectors:
         rng = np.random.default_rng(self._seed)
         cells = build(roll.vectors, roll.names, self._recall, rng)
         folder, name = self._folder / space.folder, f"{INDEX}{len(roll.names):012d}"
-        fresh = folder / f"{name}.new"
+        fresh = folder / f"{name}.{threading.get_native_id()}"  # several processes may build the same one
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         for field, array in cells._asdict().items():
@@ -363,8 +363,8 @@ class FileVectors:
                 fresh.rename(folder / name)
             self._take_in()
             self._publish()
-            for old in folder.iterdir():
-                if old.name.startswith(INDEX) and old.name < name:
+            for old in folder.iterdir():  # drafts too, of the dead and of who is at an older one
+                if old.name.startswith(INDEX) and (old.name < name or old == fresh):
                     shutil.rmtree(old, ignore_errors=True)
 
 
