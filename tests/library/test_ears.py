@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from songs import write
 
 from segue.core.errors import BadSound, NotReady
-from segue.library.ears import Bounds, Ears
+from segue.library.ears import Bounds, Ears, _Died, _Worker
+from segue.library.worker import Question
 from segue.sound.decode import read
 from segue.sound.spectrogram import log_mel
 from segue.sound.statistics import patch_statistics
@@ -101,3 +102,21 @@ def test_memory_and_time_are_bounded_by_the_system(tmp_path: Path) -> None:
                 ears.hear(long)
         finally:
             ears.close()
+
+
+def test_what_a_worker_died_of_is_said(tmp_path: Path) -> None:
+    hanging = tmp_path / "pipe.wav"
+    os.mkfifo(hanging)
+    worker, said = _Worker(Bounds(), 0), list[str]()
+
+    def ask() -> None:
+        try:
+            worker.ask(Question("hear", os.fsencode(hanging)))
+        except _Died as death:
+            said.append(death.reason)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    os.kill(worker.pid, signal.SIGTERM)
+    thread.join()
+    assert said == ["the decoder breaks on it (a worker process died of SIGTERM)"]

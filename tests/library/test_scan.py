@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import mutagen
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from segue.benchmarks.scan import flac
 from segue.cli import main
 from segue.core.records import ItemRecord
 from segue.library.scan import Scan, Summary
+from segue.library.shelf import in_step
 from segue.library.uploads import Placed, Uploads
 from segue.sound.lda import ClipLda
 from segue.sound.statistics import STATISTICS_VERSION
@@ -107,10 +109,54 @@ def test_moved_renamed_and_tagged_anew_it_is_the_same_song(home: wiring.Home, fo
     file["title"] = "Another title"
     file.save()
     summary = again(home, folder)
-    assert (summary.known, summary.gone, summary.new, summary.heard_s) == (1, 1, 0, 0)
+    assert (summary.known, summary.gone, summary.new, summary.heard_s) == (1, 0, 0, 0), "moved is not gone"
     assert item_of(home, new) == name
     record = home.catalogue.item(int(home.catalogue.items.find([name])[0]))
     assert (record.title, record.playable) == ("Another title", True)
+
+
+def test_a_folder_within_a_scanned_one_is_not_opened_again(home: wiring.Home, folder: Path) -> None:
+    inner = again(home, folder / "album 0")
+    assert (inner.unchanged, inner.opened) == (SONGS // 2, 0)
+    (folder / "album 0" / "0.flac").unlink()
+    assert again(home, folder / "album 0").gone == 0, "the same recording is in the folder that was scanned first"
+    outer = again(home, folder)
+    assert (outer.unchanged, outer.opened, outer.gone) == (SONGS - 1, 0, 0)
+
+
+def test_what_the_system_refuses_is_told_and_tried_again(
+    home: wiring.Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = os.path.realpath(os.fsencode(write(folder / "mine.wav", 31)))
+    listed, closed = os.scandir, os.path.realpath(os.fsencode(folder / "album 0"))
+
+    def scandir(where: bytes) -> object:
+        if where == closed:
+            raise PermissionError(13, "Permission denied")
+        return listed(where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("segue.library.walk.os.scandir", scandir)
+        summary = again(home, folder)
+    assert summary.refused == [(os.fsdecode(closed), "the folder cannot be listed: Permission denied")]
+    assert (summary.unreadable, summary.gone) == (1, 0)
+    (file,) = home.recordings.files([path])
+    assert file is not None
+    home.recordings.note([msgspec.structs.replace(file, item="", refused="cannot be read: Permission denied")])
+    assert again(home, folder).known == 1, "a right that was given later leaves the file's time as it is"
+    assert item_of(home, folder / "mine.wav") == file.item
+
+
+def test_a_posted_copy_plays_on_when_the_folder_loses_its_file(home: wiring.Home, folder: Path) -> None:
+    path = write(folder / "mine.wav", 32)
+    again(home, folder)
+    name = item_of(home, path)
+    assert home.kept.take(name, Path(shutil.copy(path, home.path / "posted copy")), "audio/wav")
+    path.unlink()
+    assert again(home, folder).gone == 1
+    dense = int(home.catalogue.items.find([name])[0])
+    assert home.catalogue.item(dense).playable is True
+    assert home.audio_of(dense) is not None
 
 
 def test_what_is_gone_is_not_played_until_it_comes_back(home: wiring.Home, folder: Path, scanned: tuple[Path, Path]) -> None:
@@ -187,8 +233,12 @@ def test_the_default_beside_a_network_serves_and_hears_new_songs(home: wiring.Ho
     assert main(["--home", str(home.path), "encoder", "import", str(small_network(folder.parent))]) == 0
     (home.path / "segue.toml").write_text('[sound]\nencoder = "lda+small"\n')
     with wiring.open_home(home.path, writer=False) as other:
-        before = other.vectors.version
-        assert again(other, folder).learned
+        before, told = other.vectors.version, list[tuple[str, int, int]]()
+        scan = Scan(other.shelf, folder, lambda *said: told.append(said))
+        assert scan.run().learned
+        scan.close()
+        for what in ("learning how songs sound", "songs to vectors"):  # hearing takes long: how far it is shows at every song
+            assert {(what, done, SONGS) for done in range(1, SONGS + 1)} <= set(told)
         assert other.vectors.version.startswith("concatenated-")
         assert other.vectors.version != before
         fitted = other.shelf.serving()
@@ -338,6 +388,43 @@ def test_only_files_inside_a_scanned_folder_are_played(home: wiring.Home, folder
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")  # so does the folder
     assert home.audio_of(dense) is None
+
+
+def test_songs_are_heard_ahead_and_come_in_order() -> None:
+    assert (
+        list(in_step(lambda n: n * n, range(20), 3))
+        == [n * n for n in range(20)]
+        == list(in_step(lambda n: n * n, range(20), 0))
+    )
+    begun: list[int] = []
+    some = in_step(lambda n: begun.append(n) or n, iter(range(1_000)), 2)
+    assert next(some) == 0
+    some.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 4, "who has heard enough does not wait for the rest of the library"
+
+
+def test_a_file_stands_for_its_song_or_says_why_not(
+    home: wiring.Home, folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    strange = folder / os.fsdecode(b"latin\xe9 [red].wav")
+    write(strange, 33)
+    (folder / "text.mp3").write_text("no music")
+    again(home, folder)
+
+    def near(name: object) -> tuple[int, str, str]:
+        code = main(["--home", str(home.path), "similar", str(name), "--by", "sound"])
+        return code, *capsys.readouterr()
+
+    code, out, _ = near(strange)
+    assert code == 0
+    assert "latin? [red].wav" in out
+    assert near(folder / "text.mp3")[2].startswith(
+        f"segue: '{folder}/text.mp3' could not be read when it was scanned: expected"
+    )
+    assert "was not scanned" in near(write(tmp_path / "other.wav", 34))[2]
+    code, _, error = near("Song 3")
+    assert code == 2
+    assert f"did you mean '{item_of(home, folder / 'album 1' / '3.flac')}' (Song 3)" in error
 
 
 def test_encoder_fit_learns_now_and_says_what_it_needs(

@@ -90,6 +90,13 @@ def test_equal_channels_keep_their_level(channels: int) -> None:
     assert np.abs(samples[2_000:-2_000]).max() == pytest.approx(0.5, rel=0.01)
 
 
+def test_a_name_that_promises_music_over_nothing_is_told_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.mp3"
+    path.write_bytes(bytes(1_000_000))
+    with pytest.raises(BadSound, match="nothing in it that sounds"):
+        read(path)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_that_breaks_off_gives_what_came_before_or_says_why(files: dict[str, bytes], name: str) -> None:
     for share in (0.0, 0.01, 0.1, 0.5, 0.9):
@@ -113,8 +120,18 @@ def test_a_file_that_breaks_off_gives_what_came_before_or_says_why(files: dict[s
             b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8_000, 16_000, 2, 16),
             "cannot be opened",
         ),
+        (
+            b"RIFF"
+            + struct.pack("<I", 20_036)
+            + b"WAVEfmt "
+            + struct.pack("<IHHIIHH", 16, 1, 2, 44_100, 176_400, 4, 0)
+            + b"data"
+            + struct.pack("<I", 20_000)
+            + bytes(range(250)) * 80,
+            "no decoder here knows",
+        ),
     ],
-    ids=["nothing", "zeros", "words", "playlist", "concat", "header"],
+    ids=["nothing", "zeros", "words", "playlist", "concat", "header", "no decoder"],
 )
 def test_what_is_no_music_is_refused_with_the_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "song.mp3"

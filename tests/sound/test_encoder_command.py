@@ -11,6 +11,7 @@ import pytest
 from segue.cli import main
 from segue.sound.onnx_graph import Graph
 from segue.sound.spectrogram import BANDS
+from segue.wiring import open_home
 
 
 def call(capsys: pytest.CaptureFixture[str], home: Path, *words: str) -> tuple[int, str, str]:
@@ -43,6 +44,16 @@ def test_an_onnx_file_is_imported_listed_and_replaced(tmp_path: Path, capsys: py
         ("colour", seen[1]["version"], True),
     ]
     assert "colour" in call(capsys, home, "list")[1]
+
+
+def test_what_serves_and_what_may_be_wanted_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(call(capsys, tmp_path / "home", "list", "--json")[1])
+    assert (listed["serving"], listed["wanted"], listed["kept"]) == (None, "lda", [])
+    for name in listed["encoders"]:
+        (tmp_path / "home" / "segue.toml").write_text(f'[sound]\nencoder = "{name}"\n')
+        with open_home(tmp_path / "home", writer=False) as home:
+            assert home.shelf.make().name == name, "what is listed can be asked for"
+    assert "none serves yet" in call(capsys, tmp_path / "home", "list")[1]
 
 
 def test_what_was_written_can_be_imported_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_posted_files_have_their_vectors_when_answered(client: httpx.Client, hom
     assert (facts["title"], round(facts["duration_s"])) == ("Mine", 7)
     again = client.post("/v1/items/p9/audio", content=flac(song(4))).json()
     assert (again["known"], again["recording"], again["vector"]) == (True, bodies[4]["recording"], True)
+    assert again["duration_s"] == bodies[4]["duration_s"] is not None
     assert not list((home / "incoming").iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +24,18 @@ class Index:
     knobs: tuple[int, ...] = (0,)
     knob = 0
 
+    usual: ClassVar[bool] = True
+    """Measured unless `--methods` says otherwise."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def clock(self) -> float:
+        """CPU seconds so far, of whoever works for this index."""
+        return time.process_time()
+
+    def close(self) -> None:
+        """Release what it holds."""
 
     def turn(self, knob: int) -> None:
         """How hard a search tries."""

@@ -11,7 +11,7 @@ import msgspec
 
 from segue import wiring
 from segue.cli import explain
-from segue.cli.output import ERR, add_json, print_json, print_table
+from segue.cli.output import ERR, add_json, plain_text, print_json, print_table
 from segue.core.errors import BadInput, NotFound
 from segue.core.hashing import request_text
 from segue.core.types import MISSING
@@ -88,14 +88,7 @@ def similar(args: argparse.Namespace) -> int:
     if not 1 <= args.limit <= 1000:
         raise BadInput(f"--limit: expected 1 to 1000, found {args.limit}")
     with wiring.open_home(args.home, args.config, writer=False) as home:
-        dense = int(home.catalogue.items.find([args.item])[0])
-        if dense == MISSING and os.path.isfile(args.item):  # a file that was scanned stands for its song
-            (file,) = home.recordings.files([os.path.realpath(os.fsencode(args.item))])
-            dense = int(home.catalogue.items.find([file.item])[0]) if file is not None and file.item else MISSING
-        if dense == MISSING:
-            near = [home.catalogue.items.name(int(i)) for i in home.catalogue.search(args.item, 3)]
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise NotFound(f"no item {args.item!r} in {args.home}{hint}")
+        dense = _song(home, args.item)
         found = neighbours.similar(wiring.model_of(home), args.by, dense, args.limit)
         if args.by == "sound" and not len(found):
             why = f"{args.item!r} has no sound vector" if len(home.vectors) else "no song has a sound vector yet"
@@ -105,11 +98,35 @@ def similar(args: argparse.Namespace) -> int:
         )
         items = [{"id": name, "title": title, "artist": artist, "score": score} for name, (title, artist), score in rows]
     if args.json:
-        print_json({"item": args.item, "by": args.by, "items": items})
+        print_json({"item": plain_text(args.item), "by": args.by, "items": items})
         return 0
+    if not items:
+        ERR.print("nobody has listened to it beside other songs, as far as the models know; try --by sound", highlight=False)
     print_table(
-        f"close to {args.item}, by {args.by}",
+        f"close to {plain_text(args.item)}, by {args.by}",
         ("title", "artist", "id", "score"),
         [tuple(x[c] for c in ("title", "artist", "id", "score")) for x in items],
     )
     return 0
+
+
+def _song(home: wiring.Home, name: str) -> int:
+    """The dense id of an item by its id, or by a file that was scanned; NotFound, with what to do, for others."""
+    dense = int(home.catalogue.items.find([plain_text(name)])[0])
+    if dense == MISSING and os.path.isfile(name):
+        path = os.path.realpath(os.fsencode(name))
+        (file,) = home.recordings.files([path])
+        if file is None:
+            raise NotFound(f"{plain_text(name)!r} was not scanned: `segue scan` the folder that it is in")
+        if file.refused:
+            raise NotFound(f"{plain_text(name)!r} could not be read when it was scanned: {file.refused}")
+        dense = int(home.catalogue.items.find([file.item])[0])
+    if dense == MISSING:
+        near = home.catalogue.search(plain_text(name), 3)
+        told = [
+            f"{home.catalogue.items.name(int(item))!r} ({title})" if title else repr(home.catalogue.items.name(int(item)))
+            for item, (title, _) in zip(near, home.catalogue.titles(near), strict=True)
+        ]
+        hint = f"; did you mean {' or '.join(told)}?" if told else ""
+        raise NotFound(f"no item {plain_text(name)!r} in {home.path}{hint}")
+    return dense

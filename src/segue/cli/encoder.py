@@ -34,7 +34,9 @@ def add_commands(commands: Any) -> None:
     fit = what.add_parser("fit", help="learn the encoder of [sound] encoder anew from the library, embed all of it, then swap")
     add_json(fit)
     fit.set_defaults(run=run_fit)
-    show = what.add_parser("list", help="the kinds of encoders, and the networks in the home")
+    show = what.add_parser(
+        "list", help="the encoder that serves, those that `[sound] encoder` may name, and the networks in the home"
+    )
     add_json(show)
     show.set_defaults(run=run_list)
 
@@ -84,8 +86,11 @@ def run_fit(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Kinds and networks."""
+    """What serves, kinds and networks."""
     with wiring.open_home(args.home, args.config, writer=False) as home:
+        fitted = home.shelf.serving()
+        serving = {"version": fitted.version, "setting": fitted.setting, "songs": len(home.vectors)} if fitted else None
+        kept, wanted = [version for version in home.vectors.versions() if version != home.vectors.version], home.shelf.setting
         versions = home.artifacts.versions(NETWORKS)
         networks = []
         for version in versions:
@@ -101,10 +106,22 @@ def run_list(args: argparse.Namespace) -> int:
                     "current": home.artifacts.alias(NETWORKS, name) == version,
                 }
             )
+    kinds = sorted(wiring.ENCODERS.keys() - {"pretrained", "concatenated"})  # those two are made of networks and of others
     if args.json:
-        print_json({"encoders": sorted(wiring.ENCODERS), "networks": networks})
+        print_json({"encoders": kinds, "networks": networks, "serving": serving, "wanted": wanted, "kept": kept})
         return 0
-    OUT.print("encoders: " + ", ".join(sorted(wiring.ENCODERS)), highlight=False)
+    if serving is None:
+        OUT.print(f"none serves yet: `segue scan FOLDER` learns {wanted!r}", highlight=False, markup=False)
+    else:
+        due = "" if serving["setting"] == wanted else f"; {wanted!r} is wanted, and comes with the next scan"
+        OUT.print(f"{serving['version']} serves, {serving['songs']:,} songs{due}", highlight=False, markup=False)
+    if kept:
+        OUT.print(f"vectors are kept of {', '.join(kept)}", highlight=False, markup=False)
+    OUT.print(
+        "[sound] encoder may be " + ", ".join(kinds) + ", or a network below, or several joined by +",
+        highlight=False,
+        markup=False,
+    )
     if networks:
         print_table("networks", list(networks[0]), [list(row.values()) for row in networks])
     else:

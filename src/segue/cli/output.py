@@ -22,6 +22,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
 
 
+def plain_text(name: str) -> str:
+    """A name as the system gave it, with "?" for bytes that are no text: it can be printed and looked up."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def print_json(value: object) -> None:
     """One JSON document."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
@@ -30,7 +35,7 @@ def print_json(value: object) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers to the right."""
     texts = [[_text(cell) for cell in row] for row in rows]
-    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD)
+    table = Table(title=_text(title) or None, title_justify="left", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         numeric = bool(texts) and all(_numeric(row[place]) for row in texts)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from segue import wiring
-from segue.cli.output import ERR, OUT, Bar, Told, add_json, print_json
+from segue.cli.output import ERR, OUT, Bar, Told, add_json, plain_text, print_json
 from segue.library.scan import Scan, Summary
 from segue.library.walk import Watch
 
@@ -100,7 +100,7 @@ def _tell(summary: Summary) -> None:
     said = [(summary.new, "new"), (summary.known, "known"), (summary.gone, "gone"), (summary.unreadable, "unreadable")]
     ERR.print(", ".join(f"{count} {what}" for count, what in said if count) or "nothing new", highlight=False, markup=False)
     for path, reason in summary.refused:
-        ERR.print(f"  {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        ERR.print(f"  {plain_text(path)}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(summary: Summary, facts: dict[str, Any]) -> None:
@@ -117,23 +117,26 @@ def _show(summary: Summary, facts: dict[str, Any]) -> None:
     lines.append(
         f"{facts['songs']:,} songs in the library, heard with {facts['encoder']}"
         if facts["encoder"]
-        else "no vectors yet: an encoder learns from 2 songs of more than 3 s at least"
+        else f"no vectors yet: {_why_none(facts['songs'])}"
     )
     OUT.print("\n".join(lines), highlight=False, markup=False)
     for path, reason in summary.refused[:5]:
-        OUT.print(f"  {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        OUT.print(f"  {plain_text(path)}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _why_none(songs: int) -> str:
+    """Why no encoder serves after a scan."""
+    if songs < 2:
+        return "an encoder learns from 2 songs of more than 3 s at least"
+    return "the songs are too short to learn from, or another scan is learning from them now"
 
 
 def _write_refused(path: Path, summary: Summary) -> None:
     if not summary.refused:
         path.unlink(missing_ok=True)
         return
-    lines = (msgspec.json.encode({"path": _plain(name), "reason": reason}) for name, reason in summary.refused)
+    lines = (msgspec.json.encode({"path": plain_text(name), "reason": reason}) for name, reason in summary.refused)
     path.write_bytes(b"\n".join(lines) + b"\n")
-
-
-def _plain(name: str) -> str:
-    return name.encode("utf-8", "replace").decode()
 
 
 def _signals() -> tuple[signal.Signals, ...]:

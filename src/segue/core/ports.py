@@ -375,6 +375,10 @@ class Recordings(Protocol):
         """Whether statistics of this version are there, undamaged."""
         ...
 
+    def seconds(self, digest: str) -> float | None:
+        """How much of a recording was heard, None where it was not."""
+        ...
+
     def statistics(self, digest: str) -> NDArray[np.float16] | None:
         """(patches, p), None where there are none or where they are damaged."""
         ...

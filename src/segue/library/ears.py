@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from segue.core.types import Float32
 from segue.library.worker import Answer, Question
 from segue.sound.tags import Tags
 
+DYING_S = 2.0
+"""A worker that closed its pipes may take so long to end before it is killed."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -189,10 +192,23 @@ class _Worker:
         self._child.wait()
 
     def _post_mortem(self, late: bool) -> _Died:
+        """Why it ended. Its pipes close a moment before the system can say how: what it died of is waited for."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(DYING_S)
         self.end()
         code = self._child.returncode
         if late:
             return _Died(f"hearing it takes longer than {self._bounds.wall_seconds:g} s", final=True)
         if code == -signal.SIGXCPU:
             return _Died(f"hearing it takes more than {self._bounds.cpu_seconds} s of CPU", final=True)
-        return _Died(f"the decoder breaks on it (a worker process ended with {code})", final=False)
+        return _Died(f"the decoder breaks on it (a worker process {_ended(code)})", final=False)
+
+
+def _ended(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"died of {signal.Signals(-code).name}"
+    except ValueError:  # a signal that has a number only
+        return f"died of signal {-code}"

@@ -14,6 +14,7 @@ from segue.core.records import ItemRecord, SongFile
 from segue.library.ears import Heard, Identified
 from segue.library.shelf import Shelf, Tell
 from segue.library.walk import Found, inside, walk
+from segue.sound.decode import CLOSED
 from segue.sound.tags import clean
 
 FLUSHED = 64
@@ -32,7 +33,7 @@ class Summary:
     new: int = 0
     known: int = 0  # files that changed, moved or came again, with a recording that was heard before
     unreadable: int = 0
-    gone: int = 0
+    gone: int = 0  # files that are no more, with a recording that no other file holds
     opened: int = 0  # files that a worker looked at
     heard_s: float = 0.0
     refused: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of every unreadable file, old ones too
@@ -75,7 +76,10 @@ class Scan:
         """Look at everything, take in what changed, forget what is gone, keep the encoder up with the library."""
         total = sum(1 for _ in walk(self.root))
         self.shelf.recordings.add_folder(self.root)
-        self.take_in(walk(self.root, folders), total)
+        closed: dict[bytes, str] = {}
+        self.take_in(walk(self.root, folders, closed=closed), total)
+        for path, reason in sorted(closed.items()):
+            self._refuse(path, f"the folder cannot be listed: {reason}")
         if not self.stop():
             self._forget_gone()
             self.shelf.hear_posted(self.tell, self.stop)
@@ -113,8 +117,8 @@ class Scan:
         unheard = recordings.unheard([old.item for old in known if old is not None and old.item])
         for found, old in zip(files, known, strict=True):
             self.summary.files += 1
-            same = old is not None and (old.size, old.mtime_ns, old.folder) == (found.size, found.mtime_ns, self.root)
-            if old is not None and same and old.item not in unheard:
+            same = old is not None and (old.size, old.mtime_ns) == (found.size, found.mtime_ns)
+            if old is not None and same and old.item not in unheard and not old.refused.startswith(CLOSED):
                 self.summary.unchanged += 1
                 self._refuse(old.path, old.refused)
             else:
@@ -154,7 +158,7 @@ class Scan:
         for one in sound:
             assert one.identified is not None
             names.setdefault(one.identified.digest, self._item_of(one.identified))
-        self.shelf.catalogue.put_items([_record(one, names) for one in sound])
+        self.shelf.catalogue.put_items([self._record(one, names) for one in sound])
         for one in sound:
             assert one.identified is not None
             if one.heard is not None:
@@ -191,8 +195,12 @@ class Scan:
         recordings = self.shelf.recordings
         before = {old.item for old in recordings.files([file.path for file in files]) if old is not None and old.item}
         recordings.note(files)
-        silent = sorted(item for item in before - {file.item for file in files} if not recordings.files_of(item))
-        self.shelf.catalogue.put_items([ItemRecord(item, playable=False) for item in silent])
+        self._silence(sorted(item for item in before - {file.item for file in files} if not recordings.files_of(item)))
+
+    def _silence(self, items: list[str]) -> None:
+        """These have no file in a folder any more: they are not played, unless one was posted."""
+        silent = [ItemRecord(item, playable=False) for item in items if self.shelf.kept.find(item) is None]
+        self.shelf.catalogue.put_items(silent)
 
     def _refuse(self, path: bytes, reason: str) -> None:
         if reason:
@@ -209,25 +217,29 @@ class Scan:
     def _forget_gone(self) -> None:
         """Files that are no more; an item without any is no longer played, and keeps its vector for when it comes back."""
         gone = [path for path in self.shelf.recordings.within(self.root) if not os.path.isfile(path)]
-        self.summary.gone += len(gone)
         for start in range(0, len(gone), CHUNK):
-            silent = self.shelf.recordings.forget(gone[start : start + CHUNK])
-            self.shelf.catalogue.put_items([ItemRecord(item, playable=False) for item in silent])
+            part = gone[start : start + CHUNK]
+            items = [file.item for file in self.shelf.recordings.files(part) if file is not None]
+            silent = self.shelf.recordings.forget(part)
+            self.summary.gone += len(set(silent) & set(items))
+            self._silence(silent)
 
-
-def _record(one: _Studied, names: dict[str, str]) -> ItemRecord:
-    """The catalogue's entry: what the tags say, the file's name for a missing title."""
-    assert one.identified is not None
-    tags, item = one.identified.tags, names[one.identified.digest]
-    stem = clean(Path(os.fsdecode(one.found.path)).stem.encode("utf-8", "replace").decode())
-    ids = {"musicbrainz_recording": tags.recording, "musicbrainz_release": tags.release, "musicbrainz_artist": tags.artist_id}
-    extra: dict[str, str | int | float | bool | None] = {key: value for key, value in ids.items() if value}
-    return ItemRecord(
-        id=item, title=tags.title or stem or item, artist=tags.artist or None, album=tags.album or None,
-        duration_s=round(one.heard.seconds, 2) if one.heard is not None and not one.heard.cut else None,
-        tags=list(tags.genres) or None, released=tags.released or None, kind="track", playable=True,
-        extra=extra | {"audio_url": f"/v1/items/{quote(item, safe='')}/audio"},
-    )  # fmt: skip
+    def _record(self, one: _Studied, names: dict[str, str]) -> ItemRecord:
+        """The catalogue's entry: what the tags say, the file's name for a missing title."""
+        assert one.identified is not None
+        tags, digest = one.identified.tags, one.identified.digest
+        item, stem = names[digest], clean(Path(os.fsdecode(one.found.path)).stem.encode("utf-8", "replace").decode())
+        ids = {
+            "musicbrainz_recording": tags.recording,
+            "musicbrainz_release": tags.release,
+            "musicbrainz_artist": tags.artist_id,
+        }
+        extra: dict[str, str | int | float | bool | None] = {key: value for key, value in ids.items() if value}
+        return ItemRecord(
+            id=item, title=tags.title or stem or item, artist=tags.artist or None, album=tags.album or None,
+            duration_s=self.shelf.length(digest, one.heard), tags=list(tags.genres) or None, released=tags.released or None,
+            kind="track", playable=True, extra=extra | {"audio_url": f"/v1/items/{quote(item, safe='')}/audio"},
+        )  # fmt: skip
 
 
 def file_of(shelf_files: list[SongFile], folders: list[bytes]) -> SongFile | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from segue.core.ports import ArtifactStore, Catalogue, Recordings, Vectors
 from segue.core.types import Bool, Float32, Int32
 from segue.library.ears import Ears, Heard
 from segue.library.kept import Kept
+from segue.sound.decode import Limits
 from segue.sound.encoder import Encoder, StatisticsEncoder, outdated
 
 ENCODER, SERVING, NEXT = "encoder", "serving", "next"
@@ -28,8 +31,12 @@ GROWTH = 2.0
 """An encoder is learned anew when the library has grown by this factor since it was."""
 LEARNT = 20_000
 """Recordings that an encoder learns from at most, evenly spread over the library."""
+LEARNING, EMBEDDING = "learning how songs sound", "songs to vectors"
+"""What is told to whoever waits."""
 BATCH = 512
 """Vectors that are stored at once."""
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Tell = Callable[[str, int, int], None]
 """(what goes on, done, of how many)."""
 
@@ -83,6 +90,11 @@ class Shelf:
         """Whether the encoder that serves needs more of a file than its statistics."""
         fitted = self.serving()
         return fitted is not None and fitted.encoder.needs == "spectrogram"
+
+    def length(self, digest: str, heard: Heard | None) -> float | None:
+        """Seconds of a recording, None where it was cut and may be any longer; `heard` is None where it was known."""
+        seconds = heard.seconds if heard is not None else self.recordings.seconds(digest)
+        return round(seconds, 2) if seconds is not None and seconds < Limits().seconds else None
 
     def place(self, items: Sequence[str], heard: Sequence[Heard | None], digests: Sequence[str], *, anew: bool = False) -> bool:
         """Vectors of these items by the encoder that serves, in place when it returns; False when there is no encoder.
@@ -191,9 +203,9 @@ class Shelf:
 
     def _learn(self, tell: Tell) -> str:
         songs = len(self.recordings)
-        tell("learning how songs sound", 0, 1)
+        tell(LEARNING, 0, 1)
         encoder = self.make()
-        learnt = _Learnt(self, encoder.needs == "spectrogram", max(1, -(-songs // LEARNT)))
+        learnt = _Learnt(self, encoder.needs == "spectrogram", max(1, -(-songs // LEARNT)), tell)
         with threadpool_limits(limits=1, user_api="blas"):  # on busy cores threads of BLAS mostly wait
             encoder.fit(learnt, np.random.default_rng(0))
         manifest = {"encoder": encoder.manifest(), "setting": self.setting, "songs": songs}
@@ -202,21 +214,28 @@ class Shelf:
         return artifact
 
     def _embed(self, fitted: Fitted, tell: Tell) -> None:
-        """Encode whatever has no vector of this version."""
+        """Encode whatever has no vector of this version; silent where nothing is to be done."""
         rows: dict[int, Float32] = {}
         done, total = 0, len(self.recordings)
         for chunk in self.recordings.bound():
             dense = self.catalogue.items.find([item for item, _ in chunk])
             known = self.vectors.get(dense, fitted.version)
-            for place in np.flatnonzero(~present(known) & (dense >= 0)).tolist():
-                row = self._encoded(fitted.encoder, *chunk[place], None)
+            places = np.flatnonzero(~present(known) & (dense >= 0)).tolist()
+            done += len(chunk) - len(places)
+            for place, row in zip(places, self._all_encoded(fitted.encoder, [chunk[at] for at in places]), strict=True):
+                done += 1
+                tell(EMBEDDING, done, total)
                 if row is not None:
                     rows[int(dense[place])] = row
                 if len(rows) >= BATCH:
                     self._store(fitted.version, rows)
-            done += len(chunk)
-            tell("songs to vectors", done, total)
         self._store(fitted.version, rows)
+
+    def _all_encoded(self, encoder: Encoder, pairs: Sequence[tuple[str, str]]) -> Iterator[Float32 | None]:
+        """The vector of each (item, digest), in order; files that must be heard again are, on all cores."""
+        if isinstance(encoder, StatisticsEncoder):
+            return (self._encoded(encoder, *pair, None) for pair in pairs)
+        return in_step(lambda pair: self._encoded(encoder, *pair, None), pairs, self.ears.count)
 
     def _store(self, version: str, rows: dict[int, Float32]) -> None:
         if rows:
@@ -297,6 +316,25 @@ class Shelf:
             os.close(handle)
 
 
+def in_step(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
+    """`work` on each, the results in order: in so many threads, two for each under way; in the caller's for none."""
+    if not threads:
+        yield from map(work, given)
+        return
+    waiting = deque[Future[Made]]()
+    with ThreadPoolExecutor(threads, thread_name_prefix="hearing") as pool:
+        try:
+            for one in given:
+                waiting.append(pool.submit(work, one))
+                if len(waiting) >= 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # who takes them may have had enough
+            for future in waiting:
+                future.cancel()
+
+
 def present(vectors: Float32) -> Bool:
     """Which rows of (n, d) hold a vector, (n,); none where d is 0, as a store answers for a version that it does not have."""
     return np.asarray(np.isfinite(vectors).all(axis=1) if vectors.shape[1] else np.zeros(len(vectors)), np.bool_)
@@ -308,22 +346,30 @@ def _own(setting: str) -> str:
 
 
 class _Learnt:
-    """What an encoder learns from: every `step`-th recording of the library, anew for each iteration."""
+    """What an encoder learns from: every `step`-th recording of the library, anew for each iteration; `tell` hears how far.
 
-    def __init__(self, shelf: Shelf, spectrograms: bool, step: int) -> None:
-        self._shelf, self._spectrograms, self._step = shelf, spectrograms, step
+    Files that must be heard for it are heard ahead, on all cores, while the encoder is at work on those before.
+    """
+
+    def __init__(self, shelf: Shelf, spectrograms: bool, step: int, tell: Tell) -> None:
+        self._shelf, self._spectrograms, self._step, self._tell = shelf, spectrograms, step, tell
 
     def __iter__(self) -> Iterator[Float32]:
+        total = max(1, -(-len(self._shelf.recordings) // self._step))
+        workers = self._shelf.ears.count if self._spectrograms else 0
+        for done, found in enumerate(in_step(lambda pair: self._one(*pair), self._chosen(), workers)):
+            self._tell(LEARNING, min(done + 1, total), total)
+            if found is not None:
+                yield found
+
+    def _chosen(self) -> Iterator[tuple[str, str]]:
         place, seen = 0, set[str]()
         for chunk in self._shelf.recordings.bound():
             for item, digest in chunk:
                 place += 1
-                if digest in seen or (place - 1) % self._step:
-                    continue
-                seen.add(digest)
-                found = self._one(item, digest)
-                if found is not None:
-                    yield found
+                if digest not in seen and (place - 1) % self._step == 0:
+                    seen.add(digest)
+                    yield item, digest
 
     def _one(self, item: str, digest: str) -> Float32 | None:
         if self._spectrograms:

@@ -73,7 +73,7 @@ class Uploads:
         spectrogram = shelf.wants_spectrogram()  # then statistics do not do, and here is the file
         heard = None if known and not spectrogram else shelf.ears.hear(path, spectrogram=spectrogram)
         kept = self._kept.take(item, path, identified.mime)
-        facts = self._facts(item, identified.tags, heard.seconds if heard and not heard.cut else None)
+        facts = self._facts(item, identified.tags, shelf.length(digest, heard))
         shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._played(item)) if kept else facts])
         if heard is not None and not known:
             shelf.recordings.keep(digest, heard.seconds, heard.statistics)
@@ -96,7 +96,7 @@ class Uploads:
             album=None if old.album else tags.album or None,
             released=None if old.released else tags.released or None,
             tags=None if old.tags else list(tags.genres) or None,
-            duration_s=None if old.duration_s is not None or seconds is None else round(seconds, 2),
+            duration_s=None if old.duration_s is not None else seconds,
         )
 
     def _played(self, item: str) -> dict[str, str | int | float | bool | None]:

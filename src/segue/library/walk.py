@@ -22,11 +22,13 @@ class Found:
     mtime_ns: int
 
 
-def walk(folder: bytes, folders: dict[bytes, int] | None = None, top: bytes | None = None) -> Iterator[Found]:
+def walk(
+    folder: bytes, folders: dict[bytes, int] | None = None, top: bytes | None = None, *, closed: dict[bytes, str] | None = None
+) -> Iterator[Found]:
     """Every file below an absolute folder whose name ends like music, folder by folder, sorted by name.
 
     Hidden names are passed over, links to folders are not followed, and links to files only where they stay inside `top`,
-    by default the folder. What cannot be listed is passed over.
+    by default the folder. What cannot be listed is passed over; `closed` takes such folders with the reason.
     `folders` takes the time of change of every folder, as it was before it was listed.
     """
     waiting = [folder]
@@ -37,7 +39,9 @@ def walk(folder: bytes, folders: dict[bytes, int] | None = None, top: bytes | No
             if folders is not None:
                 folders[here] = os.stat(here).st_mtime_ns
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except OSError:
+        except OSError as error:
+            if closed is not None and not isinstance(error, FileNotFoundError):
+                closed[here] = error.strerror or str(error)
             continue
         for entry in entries:
             if entry.name.startswith(b"."):

@@ -89,6 +89,11 @@ def _answer(question: Question, answers: BinaryIO) -> None:
     except MemoryError:
         _tell(answers, Answer(refused="hearing it would take more memory than a song may"))
         return
+    except Exception as error:  # strangers' bytes find what nobody thought of: the file is refused, and the worker goes on
+        _tell(
+            answers, Answer(refused=f"expected a music file, found one that breaks the reader: {type(error).__name__}: {error}")
+        )
+        return
     asked = question.spectrogram
     told = Answer(
         codec=facts.codec, seconds=facts.seconds, cut=facts.cut, damaged=facts.damaged,

@@ -18,6 +18,8 @@ from segue.sound.spectrogram import RATE, WINDOW
 
 SUFFIXES = frozenset({".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".wav"})
 """What a scan looks at; what is inside decides, not the name."""
+CLOSED = "cannot be read"
+"""How the reason begins where the system refuses a file: it may be granted later, though the file does not change."""
 ONLY = {"format_whitelist": "mp3,flac,ogg,wav,mov,mp4,m4a", "protocol_whitelist": ""}
 """The containers that are opened, and never another file: of the hundreds that FFmpeg knows many are lists of other files."""
 
@@ -73,7 +75,7 @@ def _check_size(source: Path | bytes, limits: Limits) -> None:
     try:
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
     except OSError as error:
-        raise BadSound(f"cannot be read: {error.strerror}") from error
+        raise BadSound(f"{CLOSED}: {error.strerror}") from error
     if size == 0:
         raise BadSound("the file is empty")
     if size > limits.file_bytes:
@@ -81,9 +83,7 @@ def _check_size(source: Path | bytes, limits: Limits) -> None:
 
 
 def _decode(container: av.container.InputContainer, limits: Limits) -> tuple[Float32, Facts]:
-    if not container.streams.audio:
-        raise BadSound("the file holds no sound")
-    stream = container.streams.audio[0]
+    stream = sound_of(container)
     _check_shape(stream.rate or 0, stream.channels or 0, limits)
     stream.codec_context.thread_count = 1
     most = int(limits.seconds * RATE)
@@ -102,7 +102,19 @@ def _decode(container: av.container.InputContainer, limits: Limits) -> tuple[Flo
     return samples, facts
 
 
+def sound_of(container: av.container.InputContainer) -> av.AudioStream:
+    """The first stream of sound; BadSound where there is none, or none that can be decoded."""
+    if not container.streams.audio:
+        raise BadSound("the file holds no sound")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise BadSound("its sound is of a kind that no decoder here knows")
+    return stream
+
+
 def _check_shape(rate: int, channels: int, limits: Limits) -> None:
+    if not rate or not channels:
+        raise BadSound("expected a music file, found nothing in it that sounds")
     if not limits.rate_low <= rate <= limits.rate_high:
         raise BadSound(f"expected {limits.rate_low} to {limits.rate_high} samples a second, found {rate}")
     if not 1 <= channels <= limits.channels:

@@ -10,7 +10,7 @@ import av
 from av.error import FFmpegError
 
 from segue.core.errors import BadSound
-from segue.sound.decode import ONLY
+from segue.sound.decode import CLOSED, ONLY, sound_of
 
 MOST_BYTES = 64 << 20
 """Sound that is hashed, from the start: half an hour of mp3, all of a song in any format."""
@@ -35,9 +35,7 @@ def identify(path: Path) -> Identity:
         if path.is_file() and not path.stat().st_size:
             raise BadSound("the file is empty")
         with path.open("rb") as file, av.open(file, "r", options=ONLY, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise BadSound("the file holds no sound")
-            stream = container.streams.audio[0]
+            stream = sound_of(container)
             digest = blake2b(f"{stream.codec_context.name} {stream.rate}".encode(), digest_size=12)
             total = 0
             for packet in container.demux(stream):
@@ -49,7 +47,7 @@ def identify(path: Path) -> Identity:
     except FFmpegError as error:
         raise BadSound(f"expected a music file, found one that cannot be opened: {error.strerror or error}") from error
     except OSError as error:
-        raise BadSound(f"cannot be read: {error.strerror}") from error
+        raise BadSound(f"{CLOSED}: {error.strerror}") from error
     except (ValueError, MemoryError, EOFError) as error:
         raise BadSound(f"expected a music file, found one that breaks the reader: {error}") from error
     if not total:

@@ -142,6 +142,11 @@ class SqliteRecordings:
         """See core.ports.Recordings."""
         return self.statistics(digest) is not None
 
+    def seconds(self, digest: str) -> float | None:
+        """See core.ports.Recordings."""
+        found = self._read("SELECT seconds FROM recordings WHERE digest = ?", (digest,))
+        return float(found[0][0]) if found else None
+
     def statistics(self, digest: str) -> NDArray[np.float16] | None:
         """See core.ports.Recordings."""
         found = self._read(

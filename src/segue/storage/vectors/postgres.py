@@ -52,7 +52,7 @@ class PostgresVectors:
     at_once = False
 
     def __init__(self, url: str, *, index_above: int = 50_000, ef_search: int = 400) -> None:
-        self._url, self._index_above, self._ef_search = url, index_above, ef_search
+        self._url, self._index_above, self.ef_search = url, index_above, ef_search
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[psycopg.Connection[Any]] = []
@@ -164,7 +164,7 @@ class PostgresVectors:
         ).format(space.table)
         connection = self._connection()
         with connection.transaction():
-            tried = min(MOST_CANDIDATES, max(self._ef_search, 2 * limit))
+            tried = min(MOST_CANDIDATES, max(self.ef_search, 2 * limit))
             connection.execute(sql.SQL("SET LOCAL hnsw.ef_search = {}").format(sql.Literal(tried)))
             for row, query in enumerate(queries):
                 found = connection.execute(statement, {"query": _text(query), "limit": limit}).fetchall()
