@@ -67,14 +67,7 @@ class PgVector(Index):
 
     def size(self) -> int:
         """Bytes of the table and its indexes."""
-        import psycopg
-
-        with psycopg.connect(self._server.get_uri()) as connection:
-            found = connection.execute(
-                "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname ~ '^segue_vectors_[0-9]+$'"
-            )
-            row = found.fetchone()
-        return int(row[0]) if row and row[0] else 0
+        return self.store.stored_bytes()
 
     def close(self) -> None:
         """Stop the server and remove what it kept."""

@@ -189,6 +189,15 @@ class PostgresVectors:
                 wrong.append(f"vectors of {space.version!r}: {space.items} are listed, {found and found[0]} are there")
         return wrong
 
+    def stored_bytes(self) -> int:
+        """What the vectors that serve and their indexes take on the server."""
+        space = self._serving()
+        if space is None:
+            return 0
+        asked = sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(f"segue_vectors_{space.number}"))
+        found = self._connection().execute(asked).fetchone()
+        return int(found[0]) if found else 0
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
