@@ -205,6 +205,9 @@ def test_it_ends_by_itself_is_read_again_after_a_restart_and_never_ships(log: Sq
     assert "new is preferred" in taken.why
     state = again.get("two").state
     assert (state.ended, again.get("two").to_ship) == ("finished", False)
+    assert shared._kept
+    assert tick(again, log, late, late, shared=shared) == []
+    assert not shared._kept, "the slates of what has ended are let go"
 
 
 def test_a_slate_that_comes_late_into_the_log_is_not_missed(log: SqliteEventLog, tmp_path: Path) -> None:

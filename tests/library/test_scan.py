@@ -517,6 +517,30 @@ def test_who_posts_a_file_for_a_scanned_song_replaces_it(home: wiring.Home, fold
         other.vectors.remove(np.array([dense], np.int32))
         other.shelf.catch_up(lambda *_: None)
         np.testing.assert_array_equal(vector_of(other, name), vector_of(other, "new"))
+        os.utime(folder / "album 1" / "1.flac", (1, 1))  # the file of before is looked at again: it has not the last word
+        assert again(other, folder).opened == 1
+        np.testing.assert_array_equal(vector_of(other, name), vector_of(other, "new"))
+        assert other.recordings.items_of(other.ears.identify(audio.source).digest) == [name, "new"]
+        assert again(other, folder).opened == 0
+
+
+def test_what_a_wrong_file_made_a_duplicate_is_none_after_the_right_one(
+    home: wiring.Home, folder: Path, tmp_path: Path
+) -> None:
+    name = item_of(home, folder / "album 0" / "0.flac")
+    home.catalogue.put_items([ItemRecord("mine", extra={"isrc": "x"}), ItemRecord("named", extra={"work": "an own word"})])
+
+    def works() -> list[int]:
+        return home.catalogue.facts.work[home.catalogue.items.find([name, "mine"])].tolist()
+
+    posted(home, "mine", write(tmp_path / "posted", 0))
+    assert len(set(works())) == 1
+    posted(home, "mine", write(tmp_path / "posted", 31))
+    assert len(set(works())) == 2
+    assert (home.catalogue.item(int(home.catalogue.items.find(["mine"])[0])).extra or {})["isrc"] == "x"
+    posted(home, "named", write(tmp_path / "posted", 33))
+    posted(home, "named", write(tmp_path / "posted", 35))
+    assert (home.catalogue.item(int(home.catalogue.items.find(["named"])[0])).extra or {})["work"] == "an own word"
 
 
 def test_what_is_posted_again_and_not_kept_has_a_vector_of_a_network(home: wiring.Home, folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from segue.catalogue.works import plain, work_key
 from segue.core.ports import Catalogue, Vectors
-from segue.core.records import ItemRecord
+from segue.core.records import BY_SOUND, WORK, ItemRecord, named_work
 from segue.core.types import MISSING, Int32
 
 SAME = 0.985
@@ -19,8 +19,6 @@ FEW = 5
 """Neighbours that are looked at, the nearest."""
 NOBODY = frozenset({"unknown", "unknown artist", "various artists", "artist"})
 """Artists that are none: what rippers write where they do not know."""
-WORK = "work"
-"""The extra field that names a work: items with equal names are one, whatever their titles."""
 
 
 def join_duplicates(items: Int32, vectors: Vectors, catalogue: Catalogue, *, same: float = SAME, likely: float = LIKELY) -> int:
@@ -92,7 +90,7 @@ def _join(catalogue: Catalogue, item: int, other: int) -> None:
     key = _name_of(theirs)
     records = []
     if not key:
-        key = f"sound:{theirs.id}"
+        key = f"{BY_SOUND}{theirs.id}"
         records.append(ItemRecord(theirs.id, extra={WORK: key}))
     records.append(ItemRecord(mine.id, extra={WORK: key}))
     catalogue.put_items(records)
@@ -100,8 +98,3 @@ def _join(catalogue: Catalogue, item: int, other: int) -> None:
 
 def _name_of(record: ItemRecord) -> str:
     return named_work(record) or (work_key(record.title, record.artist) if record.title and record.artist else "")
-
-
-def named_work(record: ItemRecord) -> str:
-    """What the extra field WORK says, "" where it says nothing."""
-    return str((record.extra or {}).get(WORK) or "")

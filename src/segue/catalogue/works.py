@@ -6,7 +6,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-SEPARATOR = "\x1f"
+from segue.core.records import WORK_PARTS
+
+SEPARATOR = WORK_PARTS
 
 VERSION = (
     r"(?:(?:\d{4}|digital|digitally|new|original|full|super|24 ?bit|expanded|special|anniversary|remaster(?:ed)?) )*"

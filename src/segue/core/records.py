@@ -56,3 +56,20 @@ class SongFile(msgspec.Struct, frozen=True):
 
 AGE_BANDS: tuple[str, ...] = ("0-12", "13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 AGE_BAND_STARTS: tuple[int, ...] = (0, 13, 18, 25, 35, 45, 55, 65)
+
+WORK = "work"
+"""The extra field of an item that names a work: items with equal names are one, whatever their titles."""
+BY_SOUND = "sound:"
+"""Before the name of an item: a work that had no name of its own when two items turned out to sound the same."""
+WORK_PARTS = "\x1f"
+"""Between artist and title in the name of a work that was made of them."""
+
+
+def named_work(record: ItemRecord) -> str:
+    """What the extra field WORK says, "" where it says nothing."""
+    return str((record.extra or {}).get(WORK) or "")
+
+
+def named_by_sound(record: ItemRecord) -> bool:
+    """Whether its work was named by what it sounded like, and not by who put it."""
+    return named_work(record).startswith(BY_SOUND) or WORK_PARTS in named_work(record)

@@ -56,7 +56,10 @@ def tick(
     """
     book.refresh()
     out = []
-    for experiment in [e for e in book.all() if e.running]:
+    running = [experiment for experiment in book.all() if experiment.running]
+    if shared is not None:
+        shared.only([experiment.plan.name for experiment in running])
+    for experiment in running:
         if experiment.plan.mode == "interleave":
             sight = Seen(now, newest, (0, 0), watched=health(experiment), broken=broken(experiment))
             taken = pruned(experiment, sight, shared or Shared(log))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -52,6 +52,10 @@ class Shared:
     def __init__(self, log: Log) -> None:
         self.log = log
         self._kept: dict[str, tuple[int, NDArray[np.void]]] = {}  # by experiment: read up to (ms), places
+
+    def only(self, names: Collection[str]) -> None:
+        """Forget the places of other experiments: a day of slates is megabytes, and what has ended is asked for rarely."""
+        self._kept = {name: kept for name, kept in self._kept.items() if name in names}
 
     def places(self, name: str, start: int, end: int, now: int) -> NDArray[np.void]:
         """Every place of the experiment's slates shown in [start, end), (p,) of PLACE, sorted by (request, item)."""

@@ -164,8 +164,8 @@ class Scan:
             if one.heard is not None:
                 recordings.keep(one.identified.digest, one.heard.seconds, one.heard.statistics)
                 self.summary.heard_s += one.heard.seconds
-        recordings.bind([(names[d], d) for d in dict.fromkeys(o.identified.digest for o in sound if o.identified is not None)])
-        unique = {o.identified.digest: o for o in sound if o.identified is not None}
+        unique = {o.identified.digest: o for o in sound if o.identified is not None and self._speaks(o.identified, names)}
+        recordings.bind([(names[digest], digest) for digest in unique])
         self.shelf.place([names[digest] for digest in unique], [o.heard for o in unique.values()], list(unique))
         self._note([self._file(one, names) for one in studied])
         self._count(studied)
@@ -182,6 +182,11 @@ class Scan:
         if recording and self.shelf.catalogue.items.find([recording])[0] >= 0:
             return recording
         return f"sound-{identified.digest}"
+
+    def _speaks(self, identified: Identified, names: dict[str, str]) -> bool:
+        """Whether the item sounds like this file: not where another recording was posted for it, which has the last word."""
+        item = names[identified.digest]
+        return item in self.shelf.recordings.items_of(identified.digest) or self.shelf.kept.find(item) is None
 
     def _file(self, one: _Studied, names: dict[str, str]) -> SongFile:
         found, who = one.found, one.identified

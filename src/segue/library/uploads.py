@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from segue.core.errors import NotReady, SegueError
-from segue.core.records import ItemRecord
+from segue.core.records import WORK, ItemRecord, named_by_sound
 from segue.core.types import MISSING
 from segue.library.kept import Kept
 from segue.library.shelf import Shelf, present
@@ -74,7 +74,7 @@ class Uploads:
         heard = None if known and not spectrogram else shelf.ears.hear(path, spectrogram=spectrogram)
         kept = self._kept.take(item, path, identified.mime)
         facts = self._facts(item, identified.tags, shelf.length(digest, heard))
-        shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._played(item)) if kept else facts])
+        shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._extra(item, digest, kept))])
         if heard is not None and not known:
             shelf.recordings.keep(digest, heard.seconds, heard.statistics)
         shelf.recordings.bind([(item, digest)])
@@ -99,11 +99,17 @@ class Uploads:
             duration_s=None if old.duration_s is not None else seconds,
         )
 
-    def _played(self, item: str) -> dict[str, str | int | float | bool | None]:
-        """The further facts of an item with where its sound is played, unless they say so already."""
+    def _extra(self, item: str, digest: str, kept: bool) -> dict[str, str | int | float | bool | None]:
+        """What changes of an item's further facts: where its sound is played, unless they say so already; and what another
+        recording was a near-duplicate of is not said of this one."""
         dense = int(self._shelf.catalogue.items.find([item])[0])
-        old = (self._shelf.catalogue.item(dense).extra or {}) if dense != MISSING else {}
-        return {"audio_url": f"/v1/items/{quote(item, safe='')}/audio", **old}
+        old = self._shelf.catalogue.item(dense) if dense != MISSING else ItemRecord(item)
+        extra: dict[str, str | int | float | bool | None] = {}
+        if kept and "audio_url" not in (old.extra or {}):
+            extra["audio_url"] = f"/v1/items/{quote(item, safe='')}/audio"
+        if named_by_sound(old) and item not in self._shelf.recordings.items_of(digest):
+            extra[WORK] = None
+        return extra
 
     def _answer(self, item: str, digest: str, known: bool, placed: bool, kept: bool) -> Placed:
         fitted, dense = self._shelf.serving(), self._shelf.catalogue.items.find([item])
