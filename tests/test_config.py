@@ -15,10 +15,11 @@ def test_defaults_without_a_file(tmp_path: Path) -> None:
 
 
 def test_reads_the_file_of_the_home(tmp_path: Path) -> None:
-    (tmp_path / "segue.toml").write_text("[radio]\ndiscovery = 0.3\n[regions]\nPunjab = 330\n")
+    text = '[radio]\ndiscovery = 0.3\n[regions]\nPunjab = 330\nHessen = "Europe/Berlin"\n'
+    (tmp_path / "segue.toml").write_text(text)
     settings = load(tmp_path)
     assert settings.radio.discovery == 0.3
-    assert settings.regions == {"Punjab": 330}
+    assert settings.regions == {"Punjab": 330, "Hessen": "Europe/Berlin"}
 
 
 def test_groups_of_features_are_those_that_there_are() -> None:
@@ -35,6 +36,11 @@ def test_groups_of_features_are_those_that_there_are() -> None:
         ("[radio\n", "TOML"),
         ('[features]\ngroups = ["moods"]\n', "moods"),
         ('[features]\nholidays = ["Christmas"]\n', "holidays"),
+        (
+            '[regions]\nHessen = "Europe/Atlantis"\n',
+            "regions: Hessen: .* time zone such as Europe/Berlin, found 'Europe/Atlantis'",
+        ),
+        ("[regions]\nHessen = 1000\n", "regions"),
         ('[features]\nholidays = ["2026-02-30"]\n', "holidays: expected dates such as 2026-12-25 or 12-25, found '2026-02-30'"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from segue.core.clock import calendar_days
+from segue.core.clock import calendar_days, zone
 from segue.core.errors import BadConfig
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -147,7 +147,8 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set. [regions] maps a region's name to its minutes east of UTC (0 where it is not named)."""
+    """Everything that can be set. [regions] maps a region's name to its minutes east of UTC or its time zone (0 where it is
+    not named)."""
 
     storage: Storage = Storage()
     server: Server = Server()
@@ -158,7 +159,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sound: Sound = Sound()
     botify: Botify = Botify()
     monitoring: Monitoring = Monitoring()
-    regions: dict[str, Annotated[int, Meta(ge=-720, le=840)]] = {}
+    regions: dict[str, Annotated[int, Meta(ge=-720, le=840)] | str] = {}
+
+    def __post_init__(self) -> None:
+        """ValueError, which becomes a BadConfig, for a time zone that this machine does not know."""
+        for name, place in self.regions.items():
+            try:
+                zone(place) if isinstance(place, str) else place
+            except ValueError as error:
+                raise ValueError(f"regions: {name}: {error}") from None
 
 
 def changed(radio: Radio, changes: Mapping[str, float]) -> Radio:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from segue.core.actions import Action
-from segue.core.clock import hour_of_week
+from segue.core.clock import hour_of_week, zone
 from segue.core.errors import Corrupt, NotReady
 from segue.core.types import MISSING, Events, empty_events
 from segue.storage.online_state import arrays
@@ -164,6 +164,23 @@ def test_the_local_hour_decides_the_part_of_the_week(tmp_path: Path) -> None:
         assert np.flatnonzero(state.hours(3)[:, 0]).tolist() == [hour_of_week(T0, 330)]
         seconds = min(float(events["played_s"][0]), 220.0)
         assert state.hours(3)[:, 3].sum() == pytest.approx(seconds, rel=1e-5)
+
+
+def test_summer_time_moves_the_local_hour_and_is_part_of_what_a_state_is(tmp_path: Path) -> None:
+    berlin, number = zone("Europe/Berlin"), np.datetime64("2026-01-15T19:30", "ms").astype(np.int64)
+    events = generated(3)
+    events["action"], events["region"] = Action.COMPLETED, [3, 3, 4]
+    events["at"] = [number, number + 181 * DAY_MS, number]  # a winter's evening, a summer's at the same hour of UTC; elsewhere
+    with closing(ArrayState(tmp_path, utc_offsets={3: berlin, 4: 330})) as state:
+        state.fold(events)
+        hours = {hour_of_week(int(number), 60), hour_of_week(int(number) + 181 * DAY_MS, 120)}
+        assert set(np.flatnonzero(state.hours(3)[:, 0]).tolist()) == hours
+        assert {hour % 24 for hour in hours} == {20, 21}
+        assert np.flatnonzero(state.hours(4)[:, 0]).tolist() == [hour_of_week(int(number), 330)]
+    with closing(ArrayState(tmp_path, utc_offsets={3: berlin, 4: 330})) as state:
+        assert state.applied == 3
+    with closing(ArrayState(tmp_path, utc_offsets={3: 60, 4: 330})) as state:
+        assert state.applied == 0, "other hours: the log is folded anew"
 
 
 # -- the log is the truth ----------------------------------------------------------------------------------------------

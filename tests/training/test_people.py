@@ -83,10 +83,10 @@ def test_queries_are_told_who_asks_and_what_time_it_is_there() -> None:
 
 def test_the_day_tells_the_same_context(tmp_path: Path) -> None:
     """A real home: the query of a request and the replayed one have the same context."""
-    (tmp_path / "segue.toml").write_text("[regions]\nPunjab = 330\n", encoding="utf-8")
+    (tmp_path / "segue.toml").write_text('[regions]\nPunjab = 330\nHessen = "Europe/Berlin"\n', encoding="utf-8")
     with open_home(tmp_path, None, writer=True) as home:
         home.catalogue.put_users(
-            [UserRecord("a", age_band=3, region="Punjab"), UserRecord("b", language="pt"), UserRecord("c", age_band=1)]
+            [UserRecord("a", age_band=3, region="Punjab"), UserRecord("b", language="pt"), UserRecord("c", region="Hessen")]
         )
         home.catalogue.users.intern(["d"])
         people = People(home.catalogue.user_facts, home.utc_offsets)

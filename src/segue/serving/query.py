@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from segue.core.clock import HOUR_MS, hour_of_week, parse_time
+from segue.core.clock import HOUR_MS, Offset, hour_of_week, offset_at, parse_time
 from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.core.hashing import hash64
@@ -65,7 +65,7 @@ class QueryMaker:
     catalogue: Catalogue
     state: OnlineState
     discovery: Discovery  # the share of new songs where the request names none
-    utc_offsets: dict[int, int]  # region -> minutes east of UTC
+    utc_offsets: dict[int, Offset]  # region -> minutes east of UTC
     _tags: dict[str, str] = field(default_factory=dict)  # without case -> as the catalogue writes it, for its first _tags_seen
     _tags_seen: int = 0
 
@@ -116,7 +116,7 @@ class QueryMaker:
             except (ValueError, OverflowError):
                 expected = "ISO 8601 such as 2026-01-31T20:00:00Z, or Unix seconds"
                 raise BadInput(f"context.at: expected {expected}, found {given.at!r}", "context.at") from None
-        hour = hour_of_week(now, self.utc_offsets.get(region, 0))
+        hour = hour_of_week(now, offset_at(self.utc_offsets.get(region, 0), now))
         return Context(region=region, device=device, age_band=age_band, hour_of_week=hour, language=language), now
 
     def _share(self, user: int, context: Context, seed: int) -> float:

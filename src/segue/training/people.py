@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segue.core.clock import hour_of_week
+from segue.core.clock import Offset, hour_of_week, offset_at
 from segue.core.types import MISSING, Arrays, History, Query, Users
 from segue.features.wide import lift_of
 from segue.training.replay import Tasks
@@ -22,7 +22,7 @@ class People:
     """Facts of all listeners, and where their clocks stand: minutes east of UTC by dense region, 0 for those not named."""
 
     users: Users
-    utc_offsets: Mapping[int, int] = field(default_factory=dict)
+    utc_offsets: Mapping[int, Offset] = field(default_factory=dict)
 
     @staticmethod
     def nobody() -> People:
@@ -37,7 +37,7 @@ class People:
         if not 0 <= query.user < len(self.users):
             return query
         region, band = int(self.users.region[query.user]), int(self.users.age_band[query.user])
-        hour = hour_of_week(query.now, self.utc_offsets.get(region, 0))
+        hour = hour_of_week(query.now, offset_at(self.utc_offsets.get(region, 0), query.now))
         told = {"region": region, "age_band": band, "hour_of_week": hour, "language": int(self.users.language[query.user])}
         return replace(query, context=replace(query.context, **told))
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from segue import __version__
-from segue.core.clock import hour_of_week, parse_time
+from segue.core.clock import hour_of_week, offset_at, parse_time
 from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.hashing import request_text
 from segue.core.ports import CONFLICT, DUPLICATE
@@ -259,7 +259,7 @@ async def get_popular(request: Request) -> Response:
     except (ValueError, OverflowError):
         raise BadInput("at: expected ISO 8601 or Unix seconds", "at") from None
     dense = int(service.catalogue.regions.find([region])[0]) if region else MISSING
-    hour = hour_of_week(now, service.maker.utc_offsets.get(dense, 0))
+    hour = hour_of_week(now, offset_at(service.maker.utc_offsets.get(dense, 0), now))
     unknown = [f"unknown region: {region[:100]!r}; this is what is popular everywhere"] if region and dense == MISSING else []
     return _list(request, service.state.popular(dense, MISSING, hour, limit), unknown)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segue import config
 from segue.catalogue.duplicates import join_duplicates
 from segue.catalogue.works import work_key
-from segue.core.clock import calendar_days
+from segue.core.clock import Offset, calendar_days, zone
 from segue.core.errors import BadConfig, NotReady
 from segue.core.ports import ArtifactStore, Catalogue, EventLog, OnlineState, Recordings, Vectors
 from segue.core.records import Audio
@@ -201,13 +201,15 @@ class Home:
             state.catch_up(self.log)
 
     @cached_property
-    def utc_offsets(self) -> dict[int, int]:
-        """Minutes east of UTC of the regions that [regions] names; naming one makes it known."""
+    def utc_offsets(self) -> dict[int, Offset]:
+        """Minutes east of UTC of the regions that [regions] names, by season for a time zone; naming one makes it known."""
         names = list(self.settings.regions)
         if not names:
             return {}
         dense = self.catalogue.regions.intern(names)
-        return {int(region): self.settings.regions[name] for region, name in zip(dense, names, strict=True)}
+        places = (self.settings.regions[name] for name in names)
+        told = [zone(place) if isinstance(place, str) else place for place in places]
+        return {int(region): offset for region, offset in zip(dense, told, strict=True)}
 
     @cached_property
     def holidays(self) -> Int32:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.actions import Action
-from segue.core.clock import DAY_MS, HOUR_MS, WEEK_HOURS, part_of_week
+from segue.core.clock import DAY_MS, HOUR_MS, WEEK_HOURS, Offset, part_of_week
 from segue.core.errors import Corrupt, NotReady
 from segue.core.hashing import hash64
 from segue.core.ports import EventLog
@@ -44,8 +45,9 @@ class ArrayState:
     event half-counted, never memory that is not theirs. Open one ArrayState a process; other processes open it read-only.
 
     folder: created when absent. recent_plays: entries kept for each listener. half_life_days: of every decaying sum.
-    utc_offsets: region -> minutes east of UTC, for the local hour; absent = 0. demand_prior, share_prior: how many decayed
-    plays the parent's demand and share heard are worth (they shape answers, not what is stored).
+    utc_offsets: region -> minutes east of UTC, always or by season, for the local hour; absent = 0.
+    demand_prior, share_prior: how many decayed plays the parent's demand and share heard are worth (they shape answers, not
+    what is stored).
     NotReady when another process folds into the folder, or for a reader when there is nothing to read.
     """
 
@@ -55,7 +57,7 @@ class ArrayState:
         *,
         recent_plays: int = 64,
         half_life_days: float = 14.0,
-        utc_offsets: Mapping[int, int] | None = None,
+        utc_offsets: Mapping[int, Offset] | None = None,
         demand_prior: float = 500.0,
         share_prior: float = 20.0,
         read_only: bool = False,
@@ -64,14 +66,14 @@ class ArrayState:
             raise ValueError("needs recent_plays >= 1, half_life_days > 0, demand_prior >= 0 and share_prior > 0")
         self.recent_plays = recent_plays
         self.half_life_days = half_life_days
-        self.utc_offsets = {int(region): int(minutes) for region, minutes in (utc_offsets or {}).items() if minutes}
+        self.utc_offsets = {int(region): place for region, place in (utc_offsets or {}).items() if place}
         self.demand_prior = demand_prior
         self.share_prior = share_prior
         self._life_ms = half_life_days * DAY_MS
         self._writing = threading.Lock()
         self._asked: _Asked | None = None
         self._popular: dict[tuple[int, int, float, float], tuple[int, Scored]] = {}
-        parameters = hash64(repr((FOLD, recent_plays, self._life_ms, sorted(self.utc_offsets.items()))))
+        parameters = hash64(repr((FOLD, recent_plays, self._life_ms, sorted(self.utc_offsets.items(), key=itemgetter(0)))))
         self._store = Store(Path(folder), ring=recent_plays, parameters=parameters, read_only=read_only)
 
     @classmethod

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segue.core.actions import PLAYS, STARS, Action, shares, signals
-from segue.core.clock import hours_of_week
-from segue.core.types import Events, Float32, Int64
+from segue.core.clock import Offset, hours_of_week, offsets_at
+from segue.core.types import Events, Float32, Int32, Int64
 
 
 class Batch(NamedTuple):
@@ -46,16 +46,25 @@ def _worth(action: NDArray[np.int8], value: Float32) -> NDArray[np.float32]:
     return worth
 
 
-def _offsets_by_row(utc_offsets: Mapping[int, int], rows: int) -> Int64:
-    """Minutes east of UTC by region row (region + 1); 0 where not told."""
-    table = np.zeros(rows, np.int64)
-    for region, minutes in utc_offsets.items():
-        if 0 <= region < rows - 1:
-            table[region + 1] = minutes
-    return table
+def _offsets(utc_offsets: Mapping[int, Offset], row: Int32, at: Int64) -> Int64:
+    """Minutes east of UTC of each event, by its region row (region + 1) and moment; 0 where not told."""
+    rows = int(row.max(initial=0)) + 1
+    table, turning = np.zeros(rows, np.int64), {}
+    for region, place in utc_offsets.items():
+        if not 0 <= region < rows - 1:
+            continue
+        if isinstance(place, int):
+            table[region + 1] = place
+        else:
+            turning[region + 1] = place
+    offsets: Int64 = table[row]
+    for own, place in turning.items():
+        here = np.flatnonzero(row == own)
+        offsets[here] = offsets_at(place, at[here])
+    return offsets
 
 
-def to_batch(events: Events, utc_offsets: Mapping[int, int]) -> Batch:
+def to_batch(events: Events, utc_offsets: Mapping[int, Offset]) -> Batch:
     """Columns of the events, in their order; signals and shares by core.actions, so that night and day agree."""
     action, at, value, played, duration = (
         np.ascontiguousarray(events[name]) for name in ("action", "at", "value", "played_s", "duration_s")
@@ -64,7 +73,6 @@ def to_batch(events: Events, utc_offsets: Mapping[int, int]) -> Batch:
     share = np.where(play, shares(action, played, duration), np.float32(np.nan))
     heard_s = np.where(np.isfinite(played), np.maximum(played, 0), np.nan_to_num(share * duration, posinf=0.0))
     row = np.maximum(events["region"].astype(np.int32) + 1, 0)
-    offsets = _offsets_by_row(utc_offsets, int(row.max(initial=0)) + 1)
     session = np.ascontiguousarray(events["session"])
     short = np.maximum((session ^ (session >> np.uint64(32))).astype(np.uint32), np.uint32(1))
     return Batch(
@@ -78,5 +86,5 @@ def to_batch(events: Events, utc_offsets: Mapping[int, int]) -> Batch:
         worth=_worth(action, value),
         seconds=heard_s.astype(np.float32),
         row=row,
-        hour=hours_of_week(at, offsets[row]).astype(np.int32),
+        hour=hours_of_week(at, _offsets(utc_offsets, row, at)).astype(np.int32),
     )
