@@ -283,3 +283,17 @@ def test_an_hnsw_index_of_postgres_finds_what_is_near(tmp_path: Path) -> None:
     store.use("long")
     assert store.search(long[7:8], 1)[0].tolist() == [[7]], "longer than pgvector indexes: looked at one by one"
     store.close()
+
+
+def test_an_hnsw_index_of_postgres_is_built_in_memory(tmp_path: Path) -> None:
+    from segue.storage.vectors.postgres import PostgresVectors
+
+    postgres(tmp_path).close()
+    name = f"v{blake2b(str(tmp_path).encode(), digest_size=8).hexdigest()}"
+    with psycopg.connect(server().get_uri(), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET maintenance_work_mem = '1MB'")
+    store, said = PostgresVectors(server().get_uri(database=name), index_above=1000), list[str]()
+    store._connection().add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+    store.put("a", np.arange(5000, dtype=np.int32), some(5000))
+    assert said == [], "a graph that no longer fits into the memory of a build takes several times as long"
+    store.close()

@@ -22,8 +22,8 @@ from segue.storage.vectors.kernels import heaps, lists, scan_rows
 
 ALL: Mapping[str, type[Index]] = {**METHODS, "pgvector": PgVector, "pgvector-exact": PgVectorExact}
 K = 100
-TUNED, WANTED = 200, 0.95
-"""Queries that an index's own knob is turned on (others than those it is judged by), until so much is found."""
+TUNED = 200
+"""Queries that an index's own knob is turned on (others than those it is judged by), until enough is found."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, help="a folder of audio: sound vectors are drawn from what its songs span")
     parser.add_argument("--dimension", type=int, default=64, help="of the vectors; with --clips the size of the encoder")
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--recall", type=float, default=0.95, help="that each index's own knob is turned for")
     parser.add_argument("--methods", nargs="+", choices=list(ALL), default=[name for name in ALL if ALL[name].usual])
     parser.add_argument("--skew", type=float, default=0.3, help="of the log of the norms of factors; learned ones had 0.3")
     parser.add_argument("--seed", type=int, default=0)
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         vectors, queries = draw(n), draw(args.queries + TUNED)
         with threadpool_limits(limits=1):
             rows += _compare(args, vectors, queries, rng)
-    return {"kind": args.kind, "vectors_from": told, "queries": args.queries, "k": K, "rows": rows}
+    return {"kind": args.kind, "vectors_from": told, "queries": args.queries, "k": K, "wanted": args.recall, "rows": rows}
 
 
 def _generator(args: argparse.Namespace, rng: np.random.Generator) -> tuple[Callable[[int], Float32], str]:
@@ -121,7 +122,7 @@ def _compare(args: argparse.Namespace, vectors: Float32, queries: Float32, rng: 
             row = {"items": len(vectors), "d": vectors.shape[1], "method": name}
             index = ALL[name](Path(folder))
             try:
-                row |= _measure(index, vectors, kinds, truth, tuned)
+                row |= _measure(index, vectors, kinds, truth, tuned, args.recall)
             finally:
                 index.close()
         say(str(row))
@@ -130,7 +131,7 @@ def _compare(args: argparse.Namespace, vectors: Float32, queries: Float32, rng: 
 
 
 def _measure(
-    index: Index, vectors: Float32, kinds: dict[str, Float32], truth: dict[str, Int32], tuned: Float32
+    index: Index, vectors: Float32, kinds: dict[str, Float32], truth: dict[str, Int32], tuned: Float32, wanted: float
 ) -> dict[str, object]:
     """One method, one core; recall and queries/s are of queries that the knob was not turned on."""
     rss, cpu, began = _rss(), index.clock(), time.perf_counter()
@@ -138,7 +139,7 @@ def _measure(
     out: dict[str, Any] = {"build_cpu_s": round(index.clock() - cpu, 1), "build_s": round(time.perf_counter() - began, 1)}
     for knob in index.knobs:
         index.turn(knob)
-        if _recall(index.search(tuned, K), truth["tuned"]) >= WANTED:
+        if _recall(index.search(tuned, K), truth["tuned"]) >= wanted:
             break
     out["knob"] = index.knob
     for name, queries in kinds.items():

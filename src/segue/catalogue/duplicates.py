@@ -17,6 +17,8 @@ LIKELY = 0.90
 """From this cosine on they are when their titles agree: other editions, other spellings of the artist, no artist at all."""
 FEW = 5
 """Neighbours that are looked at, the nearest."""
+FOLLOWING = 12
+"""Recordings of works that become one for a copy that lies between them: beyond this, one style is likelier than one song."""
 NOBODY = frozenset({"unknown", "unknown artist", "various artists", "artist"})
 """Artists that are none: what rippers write where they do not know."""
 
@@ -42,17 +44,24 @@ def join_duplicates(items: Int32, vectors: Vectors, catalogue: Catalogue, *, sam
 
 
 def _join_near(catalogue: Catalogue, item: int, others: list[int], sure: list[bool]) -> int:
-    """The item goes to the work of the nearest that it is the same as; the others follow, but for those that tags tell."""
+    """An item that is a work of its own goes to that of the nearest that it is the same as; the works of the others follow.
+
+    Who shares a work takes it along, so that none is torn apart: whole works follow where titles agree, or where nothing in
+    them is told and they stay small. One that is told goes to no work that holds another song that is.
+    """
     joined = 0
     for other, alike in zip(others, sure, strict=True):
         work = catalogue.facts.work
         one, its = catalogue.item(item), catalogue.item(other)
         if work[item] == work[other] or not _is_same(one, its, alike):
             continue
-        if not joined:
+        mine, theirs = (np.flatnonzero(work == work[each]).tolist() for each in (item, other))
+        agree = _titles_agree(one, its)
+        if len(mine) == 1 and (agree or not _is_told(one) or not any(_is_told(catalogue.item(each)) for each in theirs)):
             _join(catalogue, item, other)
-        elif not _is_told(its) or _titles_agree(one, its):
-            _join(catalogue, other, item)
+        elif agree or (len(mine) + len(theirs) <= FOLLOWING and not any(_is_told(catalogue.item(each)) for each in theirs)):
+            for each in theirs:
+                _join(catalogue, each, item)
         else:
             continue
         joined += 1

@@ -25,6 +25,9 @@ MOST_CANDIDATES = 1000
 """The most that pgvector's hnsw.ef_search may be."""
 MOST_INDEXED = 2000
 """Numbers in a vector that pgvector indexes at most; longer ones are all looked at, however many there are."""
+MOST_MEMORY = 1 << 30
+EDGES_BYTES = 1000
+"""What building an index may take on the server; of a song's place in the graph, beyond its vector."""
 LOCK = 0x5E60E
 """The advisory lock of those who write."""
 
@@ -100,9 +103,7 @@ class PostgresVectors:
             fresh = _upsert(connection, space, items[last], vectors[last]) if len(items) else 0
             connection.execute("UPDATE segue_vectors SET items = items + %s WHERE version = %s", (fresh, version))
             if space.items <= self._index_above < space.items + fresh and space.dimension <= MOST_INDEXED:
-                name = sql.Identifier(f"segue_vectors_{space.number}_hnsw")
-                query = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw (vector vector_ip_ops)")
-                connection.execute(query.format(name, space.table))
+                _index(connection, space, space.items + fresh)
             self._read(connection)
 
     def remove(self, items: Int32) -> None:
@@ -256,6 +257,20 @@ class PostgresVectors:
         columns = sql.SQL("CREATE TABLE {} (item int PRIMARY KEY, vector vector({}) NOT NULL)")
         connection.execute(columns.format(space.table, sql.Literal(dimension)))
         return space
+
+
+def _index(connection: psycopg.Connection[Any], space: _Space, items: int) -> None:
+    """Build the HNSW index. A graph that does not fit into maintenance_work_mem (64 MB unless the server says otherwise) takes
+    several times as long, so a build of ours may have up to MOST_MEMORY, in one process: several would share /dev/shm.
+    """
+    found = connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))").fetchone()
+    needed = min(MOST_MEMORY, items * (4 * space.dimension + EDGES_BYTES))
+    if found is not None and needed > found[0]:
+        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(f"{needed >> 10}kB")))
+        connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+    name = sql.Identifier(f"segue_vectors_{space.number}_hnsw")
+    query = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw (vector vector_ip_ops)")
+    connection.execute(query.format(name, space.table))
 
 
 def _upsert(connection: psycopg.Connection[Any], space: _Space, items: Int32, vectors: Float32) -> int:
