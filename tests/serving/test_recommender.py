@@ -139,6 +139,18 @@ def test_an_empty_log_still_plays_what_the_catalogue_has() -> None:
     assert slate.rung == "global"
 
 
+def test_what_nobody_has_played_is_not_called_popular() -> None:
+    fresh = House([], DictState()).recommender.recommend(query(limit=10)).slate
+    assert set(fresh.sources) == {("unplayed",)}
+    assert set(fresh.reasons) == {"not played here yet"}
+    assert fresh.items[0] == N - 1, "the newest first"
+    few = House([], DictState(popular_items=[3, 1])).recommender.recommend(query(limit=10)).slate
+    assert few.items[:2].tolist() == [3, 1], "in the order of popularity, not of ids"
+    assert [reason.startswith("popular") for reason in few.reasons] == [True] * 2 + [False] * 8
+    filled = House([Fixed([5])], DictState(popular_items=[3, 1, 7, 2])).recommender.recommend(query(limit=4)).slate
+    assert filled.items.tolist() == [5, 3, 1, 7]
+
+
 def test_an_empty_catalogue_answers_with_an_empty_slate() -> None:
     house = House([], DictState())
     house.catalogue.facts = facts([])

@@ -22,6 +22,7 @@ HERE: Mapping[str, float] = MappingProxyType(
         "user_knn": 0.3,
         "fresh": 0.2,
         "popular": 0.1,
+        "unplayed": 0.01,
     }
 )
 """Inside a session, and for seeds: what is near what just played outweighs long-term taste."""
@@ -35,6 +36,7 @@ AWAY: Mapping[str, float] = MappingProxyType(
         "sound": 0.3,
         "fresh": 0.3,
         "popular": 0.1,
+        "unplayed": 0.01,
     }
 )
 """When nothing has been played yet: long-term taste outweighs what was near the last session."""

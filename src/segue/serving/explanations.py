@@ -33,6 +33,7 @@ TELLING: Mapping[str, float] = MappingProxyType(
         "artist": 0.6,
         "fresh": 0.4,
         "popular": 0.3,
+        "unplayed": 0.2,
     }
 )
 """How much a listener learns from being told a source: a song of theirs says more than what everybody plays."""
@@ -138,8 +139,10 @@ class Explainer:
         if name == "artist":
             return self._artist(query, item)
         if name == "fresh":
-            close = len(query.recent) and len(set(names) - {"fresh", "popular"})
+            close = len(query.recent) and len(set(names) - {"fresh", "popular", "unplayed"})
             return "new, and close to what you play" if close else "new here"
+        if name == "unplayed":
+            return "not played here yet"
         if name in _WORDS:
             return _WORDS[name] if len(query.recent) else "goes with what you asked for"
         when = PARTS_IN_WORDS[part_of_week(query.context.hour_of_week) % 4]

@@ -16,7 +16,9 @@ Count = Callable[[str, str], None]
 Timed = Callable[[str, float], None]
 """timed(source, seconds): what each source took."""
 
-IMPERSONAL = frozenset({"popular", "fresh"})
+UNPLAYED = "unplayed"
+"""What offers songs where nobody has played anything yet: the catalogue itself, the newest first."""
+IMPERSONAL = frozenset({"popular", "fresh", UNPLAYED})
 """Sources whose evidence alone does not make an answer personal."""
 
 

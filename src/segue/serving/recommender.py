@@ -19,7 +19,7 @@ from segue.core.ports import Catalogue, OnlineState
 from segue.core.stages import CandidateSource, Filter, Ranker, Reranker
 from segue.core.types import MISSING, Bool, Candidates, Exposure, Float32, Query, Scored, Slate
 from segue.serving.explanations import Explainer, loudest
-from segue.serving.gathering import Count, Gatherer, Round, Timed, rung_of
+from segue.serving.gathering import UNPLAYED, Count, Gatherer, Round, Timed, rung_of
 from segue.serving.interleaved import Drafts, Side, shared_exposure
 from segue.serving.topic import anything, asked_of, on_topic
 
@@ -292,14 +292,17 @@ class Recommender:
         wide = self._state.popular(query.context.region, query.context.age_band, query.context.hour_of_week, 20 * query.limit)
         more = self._filtered(query, union(["popular"], [wide]))
         if len(more) < query.limit:
-            more = self._filtered(query, union(["popular"], [anything(self._catalogue.facts, query, 500)]))
+            rest = anything(self._catalogue.facts, query, 500, without=wide.items)
+            more = self._filtered(query, union(["popular", UNPLAYED], [wide, rest]))
         more = more.keep(~np.isin(more.items, candidates.items))
-        sources = candidates.sources if "popular" in candidates.sources else (*candidates.sources, "popular")
+        sources = (*candidates.sources, *(name for name in more.sources if name not in candidates.sources))
         evidence = np.full((len(candidates) + len(more), len(sources)), np.nan, np.float32)
         evidence[: len(candidates), : candidates.evidence.shape[1]] = candidates.evidence
-        # below everything that popularity itself offered for this query: it is the last resort
-        floor = np.nanmin(evidence[:, sources.index("popular")], initial=0.0)
-        evidence[len(candidates) :, sources.index("popular")] = floor - 1.0 - np.arange(len(more), dtype=np.float32)
+        for name, told in zip(more.sources, more.evidence.T, strict=True):
+            # below everything that this source itself offered for this query: it is the last resort
+            column, order = evidence[:, sources.index(name)], np.lexsort((more.items, -told))
+            order = order[: len(told) - int(np.isnan(told).sum())]  # NaN comes last
+            column[len(candidates) + order] = np.nanmin(column, initial=0.0) - 1.0 - np.arange(len(order), dtype=np.float32)
         items = np.concatenate((candidates.items, more.items))
         order = np.argsort(items, kind="stable")
         return Candidates(items[order], evidence[order], sources)
@@ -319,12 +322,12 @@ class Recommender:
     def _global(self, asked: Asked) -> Exposure | None:
         answer = self._state.popular(MISSING, MISSING, asked.query.context.hour_of_week, 500)
         return self._simple(asked, "global", answer) or self._simple(
-            asked, "global", anything(self._catalogue.facts, asked.query, 500)
+            asked, "global", anything(self._catalogue.facts, asked.query, 500), UNPLAYED
         )
 
-    def _simple(self, asked: Asked, rung: str, answer: Scored) -> Exposure | None:
+    def _simple(self, asked: Asked, rung: str, answer: Scored, said: str = "") -> Exposure | None:
         """A slate from one list: no features and no ranker that could fail again."""
-        candidates = self._filtered(asked.query, union([rung], [answer]))
+        candidates = self._filtered(asked.query, union([said or rung], [answer]))
         if not len(candidates):
             return None
         return self._exposure(asked.query, asked.model, candidates, rung, candidates.evidence[:, 0])

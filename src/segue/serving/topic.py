@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from segue.core.facts import has_tag
-from segue.core.types import MISSING, Candidates, Items, Query, Recent, Scored
+from segue.core.types import MISSING, Candidates, Int32, Items, Query, Recent, Scored
 from segue.serving.gathering import IMPERSONAL
 
 
@@ -39,7 +39,10 @@ def on_topic(query: Query, candidates: Candidates, facts: Items) -> Candidates:
     return candidates
 
 
-def anything(facts: Items, query: Query, limit: int) -> Scored:
-    """Playable songs when nobody has played anything: the newest `limit` of the catalogue."""
-    items = np.flatnonzero(facts.playable)[::-1][:limit].astype(np.int32)
+def anything(facts: Items, query: Query, limit: int, without: Int32 | None = None) -> Scored:
+    """Playable songs when nobody has played anything: the newest `limit` of the catalogue, but for these."""
+    playable = facts.playable if without is None or not len(without) else facts.playable.copy()
+    if without is not None:
+        playable[without] = False
+    items = np.flatnonzero(playable)[::-1][:limit].astype(np.int32)
     return Scored(items, -np.arange(len(items), dtype=np.float32))
