@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from segue.benchmarks._tempo_ear import tempo_and_tonality
 from segue.core.errors import BadInput
 from segue.core.types import Float32
 from segue.evaluation.intervals import bootstrap, paired
 from segue.sound.concatenated import PLAIN
+from segue.sound.encoder import unit
 from segue.sound.importing import read_network
 from segue.sound.lda import ClipLda
 from segue.sound.network_encoder import Pooling, Pretrained
@@ -28,7 +30,7 @@ HALF = 4
 """Patches of a half: 12 s from the start, 12 s from the end; less of a clip that is shorter than both."""
 SETTINGS = ("size", "shrinkage", "emphasis", "channel")
 NETWORK = "network."
-"""Before the name of a setting of the network's part: its size, shrinkage, emphasis, and how many numbers of a row it reads."""
+"""Before the name of a setting of the network's part: size, shrinkage, emphasis, how many of the file's networks are asked."""
 Judged = dict[str, NDArray[np.float64]]
 Rows = tuple[Float32, ...]
 """(patches, numbers) of a sound for each part of an encoder: statistics, and where a network stands beside, what that says."""
@@ -49,7 +51,8 @@ class Heard:
 def judged(spectrograms: Sequence[Path], tried: Sequence[str], pretrained: str | None, args: argparse.Namespace) -> object:
     """Each setting (the default first) on each criterion: mean, 95 % interval, and the paired difference to the default.
 
-    With `args.beside` the default beside the network is judged; else the network, where there is one, is the other ear.
+    An ear for tempo and tonality listens in; with `args.beside` the default beside the network is judged, else the network,
+    where there is one, is another ear.
     """
     if args.beside and pretrained is None:
         raise BadInput("--beside: expected --with-pretrained FILE, the network that the default stands beside", "beside")
@@ -60,12 +63,14 @@ def judged(spectrograms: Sequence[Path], tried: Sequence[str], pretrained: str |
         clips.append(_heard(np.load(path), np.random.default_rng((args.seed, place)), beside))
         if beside is not None and place % 20 == 0:
             print(f"hearing {place} of {len(spectrograms)}", file=sys.stderr)
-    ear = _ear(spectrograms, pretrained) if pretrained is not None and beside is None else None
+    ears = {"tempo and tonality": _standardized([tempo_and_tonality(each) for each in _Files(spectrograms)])}
+    if pretrained is not None and beside is None:
+        ears["network"] = _ear(spectrograms, pretrained)
     folds = _Folds(clips)
     out: dict[str, object] = {}
     base: Judged = {}
     for setting, chosen in settings.items():
-        found = _criteria(folds, chosen, ear)
+        found = _criteria(folds, chosen, ears)
         base = base or found
         out[setting or "default"] = {key: _shown(values, base[key], args) for key, values in found.items()}
         print(f"{setting or 'default'}: " + ", ".join(f"{k} {v.mean():.3f}" for k, v in found.items()), file=sys.stderr)
@@ -87,7 +92,7 @@ def _heard(spectrogram: Float32, rng: np.random.Generator, beside: Pretrained | 
     statistics = [patch_statistics(each) for each in every]
     rows: list[Rows] = [(patches_of(each),) for each in statistics]
     if beside is not None:
-        rows = [(*own, beside.rows(each)) for own, each in zip(rows, every, strict=True)]
+        rows = [(*own, *beside.rows_by_network(each)) for own, each in zip(rows, every, strict=True)]
     whole, one, two, changed = rows
     return Heard(whole, one, two, changed, statistics[0][-1])
 
@@ -98,30 +103,30 @@ class _Folds:
     def __init__(self, clips: Sequence[Heard]) -> None:
         self.clips = clips
         self.fold = np.random.default_rng(0).permutation(len(clips)) % FOLDS
-        self._sums: dict[tuple[int, int, float, int | None], Scatter] = {}
+        self._sums: dict[tuple[int, int, float], Scatter] = {}
 
-    def without(self, one: int | None, part: int, channel: float, numbers: int | None = None) -> Scatter:
+    def without(self, one: int | None, part: int, channel: float = 0.0) -> Scatter:
         """The sums of one part of an encoder over all clips but those of a fold."""
         merged = Scatter()
         for fold in range(FOLDS):
             if fold != one:
-                merged.merge(self._sum(fold, part, channel, numbers))
+                merged.merge(self._sum(fold, part, channel))
         return merged
 
-    def _sum(self, fold: int, part: int, channel: float, numbers: int | None) -> Scatter:
-        key = (fold, part, channel, numbers)
+    def _sum(self, fold: int, part: int, channel: float) -> Scatter:
+        key = (fold, part, channel)
         if key not in self._sums:
             self._sums[key] = Scatter()
             for place in np.flatnonzero(self.fold == fold).tolist():
                 clip = self.clips[place]
-                self._sums[key].add(clip.whole[part][:, :numbers], None if part else clip.channel, channel)
+                self._sums[key].add(clip.whole[part], None if part else clip.channel, channel)
         return self._sums[key]
 
 
-def _criteria(folds: _Folds, settings: Mapping[str, float], ear: Float32 | None) -> Judged:
+def _criteria(folds: _Folds, settings: Mapping[str, float], ears: Mapping[str, Float32]) -> Judged:
     """Clip by clip (n,), by an encoder that has not learned from the clip: reciprocal rank of the other half, as it is and
     through another channel, among the halves of all clips; average precision with which a patch of the first third finds
-    those of the last third (clips of one patch have none); and how alike the other ear finds the clip and its ten neighbours.
+    those of the last third (clips of one patch have none); and how alike other ears find the clip and its ten neighbours.
     """
     clips, n = folds.clips, len(folds.clips)
     out = {"half": np.empty(n), "half, another channel": np.empty(n), "thirds": np.empty(n)}
@@ -136,10 +141,9 @@ def _criteria(folds: _Folds, settings: Mapping[str, float], ear: Float32 | None)
             out[key][asked] = 1 / (cosines >= own[:, None]).sum(axis=1)  # ties count against it
         out["thirds"][asked] = _thirds(clips, asked, encode)
     out["thirds"] = out["thirds"][[len(clip.whole[0]) > 1 for clip in clips]]
-    if ear is not None:
-        encode = _learned(folds, None, settings)
-        out["agreement"] = _agreement(np.array([encode(clip.whole) for clip in clips]), ear)
-    return out
+    encode = _learned(folds, None, settings)
+    vectors = np.array([encode(clip.whole) for clip in clips])
+    return out | {f"agreement, {name}": _agreement(vectors, ear) for name, ear in ears.items()}
 
 
 def _thirds(clips: Sequence[Heard], asked: NDArray[np.int64], encode: Encode) -> NDArray[np.float64]:
@@ -171,9 +175,16 @@ def _agreement(vectors: Float32, ear: Float32, k: int = 10) -> NDArray[np.float6
 
 def _ear(spectrograms: Sequence[Path], pretrained: str) -> Float32:
     """(n, d) what a network that learned from other music says of each clip: standardized, at unit length."""
-    network = Pretrained(Pooling(head="mean")).serve(*read_network(Path(pretrained)))
-    network.fit(_Files(spectrograms), np.random.default_rng(0))
-    return np.array([network.encode(spectrogram) for spectrogram in _Files(spectrograms)])
+    network = Pretrained().serve(*read_network(Path(pretrained)))
+    return _standardized([network.rows(spectrogram) for spectrogram in _Files(spectrograms)])
+
+
+def _standardized(rows: Sequence[Float32]) -> Float32:
+    """(n, d): the mean over the patches of each clip, in deviations of all patches from their mean, at unit length."""
+    every = np.concatenate(rows)
+    deviation = every.std(axis=0)
+    scale = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
+    return np.array([unit((each.mean(axis=0) - every.mean(axis=0)) * scale) for each in rows])
 
 
 class _Files:
@@ -191,15 +202,21 @@ def _learned(folds: _Folds, one: int | None, settings: Mapping[str, float]) -> E
     own = {name: value for name, value in settings.items() if name in SETTINGS}
     parts = [ClipLda(**own)]  # type: ignore[arg-type]
     parts[0].fit_scatter(folds.without(one, 0, parts[0].channel))
-    if len(folds.clips[0].whole) > 1:
-        network = {name.removeprefix(NETWORK): value for name, value in settings.items() if name.startswith(NETWORK)}
-        numbers = network.pop("numbers", None)
-        sums = folds.without(one, 1, 0.0, None if numbers is None else int(numbers))
-        parts.append(ClipLda(**network).fit_scatter(sums))  # type: ignore[arg-type]
+    network = {name.removeprefix(NETWORK): value for name, value in settings.items() if name.startswith(NETWORK)}
+    networks = int(network.pop("networks", len(folds.clips[0].whole) - 1))
+    most = len(folds.clips[0].whole) - 1
+    if not min(1, most) <= networks <= most:
+        raise BadInput(f"--try: expected {NETWORK}networks from 1 to {most}, what the file has; found {networks}", "try")
+    parts += [
+        ClipLda(**network).fit_scatter(folds.without(one, part))  # type: ignore[arg-type]
+        for part in range(1, networks + 1)
+    ]
 
     def encode(rows: Rows) -> Float32:
-        vectors = [part.encode_rows(mine) for part, mine in zip(parts, rows, strict=True)]
-        return np.asarray(np.concatenate(vectors) / np.sqrt(len(parts)), np.float32)
+        own, *others = (part.encode_rows(mine) for part, mine in zip(parts, rows, strict=False))
+        if not others:
+            return own
+        return np.asarray(np.concatenate((own, np.concatenate(others) / np.sqrt(len(others)))) / np.sqrt(2), np.float32)
 
     return encode
 
@@ -209,11 +226,11 @@ def _settings(text: str, beside: bool) -> dict[str, float]:
     plain = asdict(Pooling())
     network: dict[str, float] = {NETWORK + key: plain[key] for key in ("size", "shrinkage", "emphasis")}
     out: dict[str, float] = {**PLAIN, **network} if beside else {}
-    known = (*SETTINGS, *network, NETWORK + "numbers") if beside else SETTINGS
+    known = (*SETTINGS, *network, NETWORK + "networks") if beside else SETTINGS
     for part in text.split(",") if text else ():
         name, _, value = part.partition("=")
         try:
-            out[name] = msgspec.json.decode(value, type=int if name.endswith(("size", "numbers")) else float)
+            out[name] = msgspec.json.decode(value, type=int if name.endswith(("size", "networks")) else float)
         except msgspec.DecodeError:
             name = ""
         if name not in known:

@@ -14,7 +14,7 @@ from segue.core.types import Arrays, Float32
 from segue.sound.encoder import Encoder, Needs, describe
 from segue.sound.statistics import patch_statistics
 
-PLAIN = {"size": 128, "shrinkage": 0.3, "emphasis": 0.0}
+PLAIN = {"size": 192, "shrinkage": 0.3, "emphasis": 0.0}
 """The default encoder's settings beside a network: more and plainer discriminants add more to it (docs/decisions.md)."""
 
 

@@ -6,6 +6,7 @@ them and whose outputs are a row a patch; a small manifest says which outputs to
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -16,15 +17,17 @@ from segue.core.types import Float32
 from segue.sound.encoder import INPUT
 from segue.sound.spectrogram import BANDS
 
-BATCH = 16
-"""Patches run at once: 48 s of sound; more only costs memory."""
+BATCH = 2
+"""Patches run at once: more is no faster a patch, and what lies between layers would not stay in a core's cache."""
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The small manifest beside an ONNX file: what it is, and which of its outputs make the embedding of a patch.
 
     `frames` is the length of a patch, `outputs` are set side by side in this order. `input` is the spectrogram that the network
-    was trained on; Segue has one, so it may be left out, and is checked where it is given.
+    was trained on; Segue has one, so it may be left out, and is checked where it is given. Where a file holds several networks,
+    `groups` says how many of the outputs, in their order, each of them has: what they say is pooled network by network. Without
+    it all outputs are one network's.
     """
 
     name: str
@@ -33,6 +36,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str = ""
     source: str = ""
     input: dict[str, object] = {}
+    groups: tuple[int, ...] = ()
 
 
 class Network:
@@ -56,7 +60,11 @@ class Network:
         for name in spec.outputs:
             if name not in known:
                 raise BadInput(f"{spec.name}: no output {name!r}; the file has {', '.join(known)}", "outputs")
-        self.dimension = self._try_out()
+        ends = np.cumsum([0, *self._try_out()])
+        counts = np.cumsum([0, *(spec.groups or (len(spec.outputs),))])
+        self.dimension = int(ends[-1])
+        self.networks = tuple(slice(int(ends[one]), int(ends[end])) for one, end in pairwise(counts.tolist()))
+        """The numbers of a row that each of the file's networks gives."""
 
     def embed(self, patches: Float32) -> Float32:
         """(n, dimension) float32 of (n, frames, BANDS) patches, n >= 0."""
@@ -66,19 +74,23 @@ class Network:
         return np.concatenate(rows)
 
     def _run(self, patches: Float32) -> Float32:
-        shaped = np.ascontiguousarray(np.transpose(patches, self._order[0]), np.float32)
-        parts = self._session.run(list(self.spec.outputs), {self._source: shaped.reshape(len(patches), *self._order[1])})
-        return np.asarray(np.concatenate(parts, axis=1), np.float32)
+        return np.asarray(np.concatenate(self._outputs(patches), axis=1), np.float32)
 
-    def _try_out(self) -> int:
-        """The length of a row, from one run on silence."""
+    def _outputs(self, patches: Float32) -> list[Float32]:
+        shaped = np.ascontiguousarray(np.transpose(patches, self._order[0]), np.float32)
+        found = self._session.run(list(self.spec.outputs), {self._source: shaped.reshape(len(patches), *self._order[1])})
+        return [np.asarray(each) for each in found]
+
+    def _try_out(self) -> list[int]:
+        """The length of a row of each output, from one run on silence."""
         try:
-            rows = self._run(np.zeros((2, self.spec.frames, BANDS), np.float32))
+            found = self._outputs(np.zeros((2, self.spec.frames, BANDS), np.float32))
         except Exception as error:
             raise BadInput(f"{self.spec.name}: it does not run on a patch of silence: {_first(error)}", "model") from None
-        if rows.ndim != 2 or len(rows) != 2 or not np.isfinite(rows).all():
-            raise BadInput(f"{self.spec.name}: expected finite outputs (patches, size), found {rows.shape}", "outputs")
-        return int(rows.shape[1])
+        for rows in found:
+            if rows.ndim != 2 or len(rows) != 2 or not np.isfinite(rows).all():
+                raise BadInput(f"{self.spec.name}: expected finite outputs (patches, size), found {rows.shape}", "outputs")
+        return [rows.shape[1] for rows in found]
 
 
 def cut(spectrogram: Float32, frames: int) -> Float32:
@@ -92,6 +104,10 @@ def cut(spectrogram: Float32, frames: int) -> Float32:
 def _check_spec(spec: NetworkSpec) -> None:
     if not spec.outputs or spec.frames < 1:
         raise BadInput(f"{spec.name}: expected at least one output and one frame in the manifest", "manifest")
+    if spec.groups and (min(spec.groups) < 1 or sum(spec.groups) != len(spec.outputs)):
+        raise BadInput(
+            f"{spec.name}: expected groups that add up to the {len(spec.outputs)} outputs, found {list(spec.groups)}", "groups"
+        )
     for key, value in spec.input.items():
         if key not in INPUT or INPUT[key] != value:
             raise BadInput(

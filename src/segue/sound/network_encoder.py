@@ -25,8 +25,9 @@ class Pooling:
     """How the rows of the patches of a song become its vector.
 
     "lda" learns the directions in which patches of a recording agree and recordings differ, as the default encoder does on its
-    statistics: ClipLda(size, shrinkage, emphasis). "mean" centres and scales the rows by those of the library. `songs` bounds
-    how many songs of the library are read for it, from the start.
+    statistics: ClipLda(size, shrinkage, emphasis), for each network of the file by itself; what they give is set side by side
+    in equal weights. "mean" centres and scales the rows by those of the library. `songs` bounds how many songs of the library
+    are read for it, from the start.
     """
 
     head: Head = "lda"
@@ -51,15 +52,17 @@ class NetworkEncoder:
         self.progress = progress
         self.network_: Network | None = None
         self.model_: bytes = b""
-        self.lda_: ClipLda | None = None
+        self.ldas_: tuple[ClipLda, ...] = ()
         self.centre_: Float32 | None = None
         self.scale_: Float32 | None = None
 
     @property
     def dimension(self) -> int:
-        """Length of the vectors: the size of the discriminant, or of the network's rows."""
-        rows = self._network().dimension
-        return min(self.pooling.size, rows) if self.pooling.head == "lda" else rows
+        """Length of the vectors: the sizes of the discriminants, or of the network's rows."""
+        network = self._network()
+        if self.pooling.head == "mean":
+            return network.dimension
+        return sum(min(self.pooling.size, own.stop - own.start) for own in network.networks)
 
     def encode(self, spectrogram: Float32) -> Float32:
         """(dimension,) float32 of unit length for (frames, BANDS)."""
@@ -70,34 +73,46 @@ class NetworkEncoder:
         network = self._network()
         return network.embed(cut(spectrogram, network.spec.frames))
 
+    def rows_by_network(self, spectrogram: Float32) -> list[Float32]:
+        """The same, taken apart by the networks of the file."""
+        rows = self.rows(spectrogram)
+        return [rows[:, own] for own in self._network().networks]
+
     def encode_rows(self, rows: Float32) -> Float32:
         """(dimension,) float32 of unit length for the rows of a song's patches."""
-        if self.lda_ is not None:
-            return self.lda_.encode_rows(rows)
+        if self.ldas_:
+            parts = [lda.encode_rows(rows[:, own]) for lda, own in zip(self.ldas_, self._network().networks, strict=True)]
+            return np.asarray(np.concatenate(parts) / np.sqrt(len(parts)), np.float32)
         if self.centre_ is None or self.scale_ is None:
             raise NotReady("the encoder has not learned from a library yet")
         return unit((rows.mean(axis=0) - self.centre_) * self.scale_)
 
     def fit_pooling(self, library: Iterable[Float32]) -> Self:
         """Learn the pooling from spectrograms, with the network as it is. BadInput for a library too small to learn from."""
-        scatter = Scatter()
+        networks = self._network().networks if self.pooling.head == "lda" else (slice(None),)
+        scatters = [Scatter() for _ in networks]
         for done, spectrogram in enumerate(library):
             if done == self.pooling.songs:
                 break
-            scatter.add(self.rows(spectrogram))
+            rows = self.rows(spectrogram)
+            for scatter, own in zip(scatters, networks, strict=True):
+                scatter.add(rows[:, own])
             if self.progress is not None:
                 self.progress(done + 1, None)
-        self.lda_ = self.centre_ = self.scale_ = None
+        self.ldas_, self.centre_, self.scale_ = (), None, None
         if self.pooling.head == "lda":
-            self.lda_ = self._discriminant().fit_scatter(scatter)
-            return self
+            self.ldas_ = tuple(self._discriminant().fit_scatter(scatter) for scatter in scatters)
+        else:
+            self._standardize(scatters[0])
+        return self
+
+    def _standardize(self, scatter: Scatter) -> None:
         if scatter.songs < 2:
             raise BadInput(f"expected at least 2 songs to learn how songs sound, found {scatter.songs}")
         mean, within, between = scatter.moments()
         deviation = np.sqrt(np.maximum(np.diag(within) + np.diag(between), 0))
         self.centre_ = mean.astype(np.float32)
         self.scale_ = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0).astype(np.float32)  # constant: no say
-        return self
 
     def serve(self, model: bytes, spec: NetworkSpec) -> Self:
         """Take this ONNX file as the network. BadInput when it does not fit."""
@@ -109,8 +124,9 @@ class NetworkEncoder:
         """`onnx`, the bytes of the file (uint8), and what the pooling learned."""
         self._network()
         model = {"onnx": np.frombuffer(self.model_, np.uint8)}
-        if self.lda_ is not None:
-            return model | self.lda_.arrays()
+        if self.ldas_:
+            parts = zip(self._prefixes(), self.ldas_, strict=True)
+            return model | {before + key: array for before, lda in parts for key, array in lda.arrays().items()}
         return model | {k: v for k, v in (("centre", self.centre_), ("scale", self.scale_)) if v is not None}
 
     def load(self, arrays: Mapping[str, NDArray[np.generic]], manifest: Mapping[str, object]) -> Self:
@@ -119,11 +135,12 @@ class NetworkEncoder:
         self.pooling = msgspec.convert({key: given[key] for key in Pooling.__dataclass_fields__}, Pooling)
         self._take(given)
         self.serve(np.asarray(arrays["onnx"], np.uint8).tobytes(), msgspec.convert(manifest["network"], NetworkSpec))
-        self.lda_ = self.centre_ = self.scale_ = None
-        if "projection" in arrays:
-            lda = self._discriminant()
-            facts = {"hyperparameters": {"size": lda.size, "shrinkage": lda.shrinkage, "emphasis": lda.emphasis}}
-            self.lda_ = lda.load(arrays, facts)
+        self.ldas_, self.centre_, self.scale_ = (), None, None
+        before = self._prefixes()
+        if before[0] + "projection" in arrays:
+            facts = {"hyperparameters": {key: given[key] for key in ("size", "shrinkage", "emphasis")}}
+            learned = [{key: arrays[start + key] for key in ("centre", "projection")} for start in before]
+            self.ldas_ = tuple(self._discriminant().load(each, facts) for each in learned)
         elif "centre" in arrays:
             self.centre_, self.scale_ = (np.asarray(arrays[key], np.float32) for key in ("centre", "scale"))
         return self
@@ -131,10 +148,18 @@ class NetworkEncoder:
     def manifest(self) -> dict[str, object]:
         """Name, version, input, hyperparameters, and the network's own small manifest."""
         chosen = msgspec.to_builtins(self.pooling) | self._given()
-        return describe(self, chosen, network=msgspec.to_builtins(self._network().spec))  # type: ignore[arg-type]
+        network = msgspec.to_builtins(self._network().spec)
+        if not network["groups"]:
+            del network["groups"]  # vectors of before there were groups are none of another version
+        return describe(self, chosen, network=network)  # type: ignore[arg-type]
 
     def _discriminant(self) -> ClipLda:
         return ClipLda(size=self.pooling.size, shrinkage=self.pooling.shrinkage, emphasis=self.pooling.emphasis)
+
+    def _prefixes(self) -> list[str]:
+        """What the names of a discriminant's arrays begin with, where there are several."""
+        count = len(self._network().networks)
+        return [f"{place}." for place in range(count)] if count > 1 else [""]
 
     def _given(self) -> dict[str, object]:
         """More hyperparameters, of a network that is trained here."""

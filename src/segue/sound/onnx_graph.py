@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from segue.core.errors import NotReady
 from segue.core.types import Float32
 
+Floats = NDArray[np.floating]
 OPSET, IR = 17, 9
 """Old enough for every onnxruntime since 1.16."""
 
@@ -42,8 +43,15 @@ class Graph:
         self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
+    def split(self, x: str, parts: int) -> list[str]:
+        """The rows of a tensor of so many: its first axis taken apart."""
+        names = [f"n{len(self._nodes)}.{place}" for place in range(parts)]
+        sizes = self.constant([1] * parts)
+        self._nodes.append(self._onnx.helper.make_node("Split", [x, sizes], names, name=names[0], axis=0))
+        return names
+
     def conv(
-        self, x: str, weight: Float32, bias: Float32, *, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None
+        self, x: str, weight: Floats, bias: Floats, *, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None
     ) -> str:
         """Convolution; weight (out, in, *kernel); pads: begin of every axis, then end of every axis."""
         axes = weight.ndim - 2
