@@ -90,7 +90,11 @@ def test_settings_are_judged_without_labels(folder: Path, tmp_path: Path) -> Non
     other = sound.run(arguments(folder, *more, "--tracks", str(table)))
     assert found == other, "other labels, same figures"
     one, less = found["settings"]["default"], found["settings"]["size=1,emphasis=0.5"]
-    assert set(one) == set(less) == {"half", "half, another channel", "thirds", "agreement"}
+    assert (
+        set(one)
+        == set(less)
+        == {"half", "half, another channel", "thirds", "agreement, tempo and tonality", "agreement, network"}
+    )
     for row in one.values():
         assert row["low"] <= row["mean"] <= row["high"]
         assert row["gain"] == row["gain_low"] == row["gain_high"] == 0
@@ -105,16 +109,20 @@ def test_settings_are_judged_without_labels(folder: Path, tmp_path: Path) -> Non
 def test_settings_beside_a_network_are_judged_without_labels(folder: Path, tmp_path: Path) -> None:
     graph = Graph("patch", 187, BANDS)
     mean = graph.node("ReduceMean", "patch", axes=[1], keepdims=0)
-    (tmp_path / "ear.onnx").write_bytes(graph.build({"mean": (mean, BANDS)}, {}))
-    (tmp_path / "ear.onnx.json").write_text('{"name": "ear", "outputs": ["mean"]}')
-    poor = "size=1,network.size=1,network.numbers=1"
+    high = graph.node("ReduceMax", "patch", axes=[1], keepdims=0)
+    (tmp_path / "ear.onnx").write_bytes(graph.build({"mean": (mean, BANDS), "high": (high, BANDS)}, {}))
+    (tmp_path / "ear.onnx.json").write_text('{"name": "ear", "outputs": ["mean", "high"], "groups": [1, 1]}')
+    poor = "size=1,network.size=1,network.networks=1"
     more = ("--blind", "--beside", "--with-pretrained", str(tmp_path / "ear.onnx"), "--try", poor, "--try", "network.size=128")
     found: dict[str, Any] = sound.run(arguments(folder, *more))
     one, less, same = (found["settings"][name] for name in ("default", poor, "network.size=128"))
-    assert set(one) == {"half", "half, another channel", "thirds"}, "the network is no judge of itself"
+    criteria = {"half", "half, another channel", "thirds"}
+    assert set(one) == {*criteria, "agreement, tempo and tonality"}, "the network is no judge of itself"
     assert one == same, "the default is what serves"
-    for key, row in less.items():
-        assert row["mean"] < one[key]["mean"] <= 1
+    for key in criteria:
+        assert less[key]["mean"] < one[key]["mean"] <= 1
+    with pytest.raises(BadInput, match=r"network\.networks from 1 to 2, what the file has; found 3"):
+        sound.run(arguments(folder, *more, "--try", "network.networks=3"))
     with pytest.raises(BadInput, match="--beside: expected --with-pretrained FILE"):
         sound.run(arguments(folder, "--blind", "--beside"))
 

@@ -1,4 +1,4 @@
-"""The conversion of musicnn, against TensorFlow's own answers, and against a second implementation in numpy."""
+"""The conversion of the musicnn wheel, against TensorFlow's own answers, and against a second implementation in numpy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from segue.core.errors import BadInput, NotFound
 from segue.sound import musicnn
+from segue.sound.importing import read_network
 from segue.sound.network import Network, NetworkSpec
 
 ROOT = Path(__file__).parents[2]
 WHEEL = Path(os.environ.get("SEGUE_MUSICNN", ROOT / ".cache" / "musicnn-0.1.0-py3-none-any.whl"))
-ORIGINAL = ("tags", "mean_pool", "max_pool", "penultimate")
-EVERY = (*ORIGINAL, "deviation")
+MUSICNN = ("tags", "mean_pool", "max_pool", "penultimate")
+EVERY = {"musicnn": (*MUSICNN, "deviation"), "vgg": ("tags", "mean", "deviation")}
 Float64 = NDArray[np.float64]
 
 needs_wheel = pytest.mark.skipif(
@@ -34,33 +35,59 @@ def patches() -> NDArray[np.float32]:
     return np.stack([np.zeros((187, 96)), waves, chirp, floor]).astype(np.float32)
 
 
-def run(model: bytes, given: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    return {name: Network(model, NetworkSpec("musicnn", (name,))).embed(given) for name in EVERY}
+def run(model: bytes, name: str, given: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """What a network of the file says, output by output."""
+    outputs = EVERY[name.rpartition("_")[2]]
+    network = Network(
+        model, NetworkSpec("musicnn", tuple(f"{name}.{output}" for output in outputs), groups=(1,) * len(outputs))
+    )
+    rows = network.embed(given)
+    return {output: rows[:, own] for output, own in zip(outputs, network.networks, strict=True)}
 
 
 @needs_wheel
-def test_it_agrees_with_the_original_in_tensorflow() -> None:
+def test_they_agree_with_the_originals_in_tensorflow() -> None:
     """musicnn_tensorflow.npz: what the wheel's models.py gave for these patches under TensorFlow 2.15.1 on a CPU."""
-    ours = run(musicnn.convert(*musicnn.read_wheel(WHEEL)), patches())
+    model = musicnn.convert(*musicnn.read_wheel(WHEEL))
+    compared = set()
     with np.load(Path(__file__).parent / "musicnn_tensorflow.npz") as original:
-        for name in ORIGINAL:
-            np.testing.assert_allclose(ours[name], original[name], rtol=0, atol=1e-5 * max(1, np.abs(original[name]).max()))
+        for name in musicnn.NETWORKS:
+            for output, ours in run(model, name, patches()).items():
+                key = f"{name}.{output}"
+                if key in original.files:  # a deviation of musicnn is ours only
+                    theirs = original[key]
+                    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1, np.abs(theirs).max()))
+                    compared.add(key)
+        assert compared == set(original.files)
 
 
 @needs_wheel
-def test_the_checkpoint_is_read_whole_and_with_its_licence() -> None:
-    tensors, licence = musicnn.read_wheel(WHEEL)
-    weights = {name: t for name, t in tensors.items() if "Adam" not in name and "power" not in name}
-    assert len(weights) == 64
-    assert sum(t.size for t in weights.values()) == 792_079
+def test_the_checkpoints_are_read_whole_and_with_their_licence() -> None:
+    checkpoints, licence = musicnn.read_wheel(WHEEL)
+    sizes = {}
+    for network, tensors in checkpoints.items():
+        weights = {name: t for name, t in tensors.items() if "Adam" not in name and "power" not in name}
+        sizes[network] = len(weights), sum(t.size for t in weights.values())
+    assert sizes == {"MSD_musicnn": (64, 792_079), "MTT_musicnn": (64, 792_079), "MTT_vgg": (36, 607_030)}
     assert licence.startswith("Copyright (c) Music Technology Group, Universitat Pompeu Fabra 2019")
 
 
-def test_it_agrees_with_layers_written_out_in_numpy() -> None:
-    tensors = made_up(np.random.default_rng(3))
-    ours = run(musicnn.convert(tensors, "none"), patches()[1:3])
-    for name, theirs in layers(tensors, patches()[1:3].astype(np.float64)).items():
-        np.testing.assert_allclose(ours[name], theirs, rtol=0, atol=1e-5 * max(1, np.abs(theirs).max()))
+@needs_wheel
+def test_what_each_network_says_is_pooled_by_itself() -> None:
+    model, spec = read_network(WHEEL)
+    network = Network(model, spec)
+    assert [own.stop - own.start for own in network.networks] == [1_706, 1_706, 1_152]
+    assert network.dimension == 4_564
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_they_agree_with_layers_written_out_in_numpy(kind: str) -> None:
+    tensors = MADE_UP[kind](np.random.default_rng(3))
+    ours = run(musicnn.convert({f"X_{kind}": tensors}, "none"), f"X_{kind}", patches()[1:3])
+    theirs = LAYERS[kind](tensors, patches()[1:3].astype(np.float64))
+    assert ours.keys() == theirs.keys()
+    for name, wanted in theirs.items():
+        np.testing.assert_allclose(ours[name], wanted, rtol=0, atol=1e-5 * max(1, np.abs(wanted).max()), err_msg=name)
 
 
 def test_another_file_is_refused_with_what_to_download(tmp_path: Path) -> None:
@@ -73,8 +100,9 @@ def test_another_file_is_refused_with_what_to_download(tmp_path: Path) -> None:
         other.writestr("other-1.dist-info/LICENSE", "free")
     with pytest.raises(BadInput, match="MSD_musicnn"):
         musicnn.read_wheel(tmp_path / "other.whl")
-    with pytest.raises(BadInput, match="conv2d"):
-        musicnn.convert({k: v for k, v in made_up(np.random.default_rng(0)).items() if k != "conv2d_6/bias"}, "none")
+    lacking = {k: v for k, v in made_up(np.random.default_rng(0)).items() if k != "conv2d_6/bias"}
+    with pytest.raises(BadInput, match="X_musicnn: it has no tensor 'conv2d_6/bias'"):
+        musicnn.convert({"X_musicnn": lacking}, "none")
 
 
 def made_up(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
@@ -128,3 +156,48 @@ def layers(tensors: dict[str, NDArray[np.float32]], x: Float64) -> dict[str, Flo
     logits = hidden @ tensors["dense_1/kernel"] + tensors["dense_1/bias"]
     pooled = {"mean_pool": pools[..., 1], "max_pool": pools[..., 0], "deviation": features.std(axis=1)}
     return {"tags": 1 / (1 + np.exp(-logits)), "penultimate": hidden, **pooled}
+
+
+def made_up_vgg(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """Random weights of the right shapes, with few channels."""
+    channels = 6
+    tensors: dict[str, NDArray[np.float64]] = {}
+    for layer in range(5):
+        before = channels if layer else 1
+        tensors[f"{layer + 1}CNN/kernel"] = rng.normal(0, 1 / np.sqrt(9 * before), (3, 3, before, channels))
+        tensors[f"{layer + 1}CNN/bias"] = rng.normal(0, 0.3, channels)
+    tensors["dense/kernel"] = rng.normal(0, 1 / np.sqrt(2 * channels), (2 * channels, 50))
+    tensors["dense/bias"] = rng.normal(0, 0.3, 50)
+    for layer in range(6):
+        name, size = (f"batch_normalization_{layer}", channels) if layer else ("batch_normalization", 1)
+        tensors[f"{name}/gamma"] = rng.normal(0, 1, size)
+        tensors[f"{name}/beta"], tensors[f"{name}/moving_mean"] = rng.normal(0, 0.5, (2, size))
+        tensors[f"{name}/moving_variance"] = rng.uniform(0.2, 2, size)
+    return {name: value.astype(np.float32) for name, value in tensors.items()}
+
+
+def layers_of_vgg(tensors: dict[str, NDArray[np.float32]], x: Float64) -> dict[str, Float64]:
+    """The VGG of musicnn/models.py, layer by layer in float64, with the channels last as there."""
+
+    def norm(x: Float64, layer: int) -> Float64:
+        name = f"batch_normalization_{layer}" if layer else "batch_normalization"
+        gamma, beta, mean, variance = (
+            tensors[f"{name}/{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+    x, means, deviations = norm(x[..., None], 0), [], []
+    for layer, (window, step) in enumerate([((4, 1), 2), *[((2, 2), 2)] * 3, ((4, 4), 4)]):
+        kernel, bias = (tensors[f"{layer + 1}CNN/{part}"].astype(np.float64) for part in ("kernel", "bias"))
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))  # type: ignore[call-overload]
+        x = norm(np.maximum(0, np.tensordot(windows, kernel, axes=((3, 4, 5), (2, 0, 1))) + bias), layer + 1)
+        x = np.lib.stride_tricks.sliding_window_view(x, window, axis=(1, 2))[:, ::step, ::step].max(axis=(4, 5))  # type: ignore[call-overload]
+        means.append(x.mean(axis=(1, 2)))
+        deviations.append(x.std(axis=(1, 2)))
+    logits = x.reshape(len(x), -1) @ tensors["dense/kernel"] + tensors["dense/bias"]
+    tags = 1 / (1 + np.exp(-logits))
+    return {"tags": tags, "mean": np.concatenate(means, axis=1), "deviation": np.concatenate(deviations[:-1], axis=1)}
+
+
+MADE_UP = {"musicnn": made_up, "vgg": made_up_vgg}
+LAYERS = {"musicnn": layers, "vgg": layers_of_vgg}

@@ -64,6 +64,8 @@ def test_what_does_not_fit_is_refused_with_the_reason() -> None:
         (model, NetworkSpec("n", ("bands",), 187), "expected patches of 187 frames by 96 bands"),
         (model, NetworkSpec("n", ("bands",), FRAMES, input={"rate": 22050}), "rate = 22050; Segue's spectrograms have 16000"),
         (model, NetworkSpec("n", (), FRAMES), "at least one output"),
+        (model, NetworkSpec("n", ("bands",), FRAMES, groups=(1, 1)), "groups that add up to the 1 outputs, found \\[1, 1\\]"),
+        (model, NetworkSpec("n", ("bands",), FRAMES, groups=(0, 1)), "groups that add up"),
     ):
         with pytest.raises(BadInput, match=says):
             Network(bad, spec)
@@ -109,6 +111,34 @@ def test_the_mean_of_the_library_says_nothing_and_constant_rows_have_no_say() ->
     np.testing.assert_allclose(own, wanted / np.linalg.norm(wanted), atol=2e-5)
     again = Pretrained().load(encoder.arrays(), encoder.manifest())
     np.testing.assert_array_equal(again.encode(library[2]), own)
+
+
+def test_what_each_network_of_a_file_says_is_pooled_by_itself() -> None:
+    """One file with two networks gives what two files with one each give, side by side; it is stored and read again whole."""
+    library = [np.tile(song, (3, 1)) for song in songs(9)]
+    rng = np.random.default_rng(0)
+
+    def both(*named: str) -> bytes:
+        graph = Graph("patch", FRAMES, BANDS)
+        rows = {"high": graph.node("ReduceMax", "patch", axes=[1], keepdims=0)}
+        rows |= {"mean": graph.node("ReduceMean", "patch", axes=[1], keepdims=0)}
+        rows |= {"low": graph.node("ReduceMin", "patch", axes=[1], keepdims=0)}
+        return graph.build({name: (rows[name], BANDS) for name in named}, {})
+
+    pooling = Pooling(size=5)
+    spec = NetworkSpec("both", ("high", "low", "mean"), FRAMES, groups=(2, 1))
+    one_file = Pretrained(pooling).serve(both("high", "low", "mean"), spec).fit(library, rng)
+    outputs = (("high", "low"), ("mean",))
+    files = [Pretrained(pooling).serve(both(*named), NetworkSpec("n", named, FRAMES)).fit(library, rng) for named in outputs]
+    assert one_file.dimension == 10
+    for song in library:
+        wanted = np.concatenate([each.encode(song) for each in files]) / np.sqrt(2)
+        np.testing.assert_allclose(one_file.encode(song), wanted, atol=1e-6)
+        assert np.linalg.norm(one_file.encode(song)) == pytest.approx(1)
+    stored = encoder_of(one_file.manifest(), one_file.arrays())
+    np.testing.assert_array_equal(stored.encode(library[3]), one_file.encode(library[3]))
+    assert stored.manifest()["version"] == one_file.manifest()["version"]
+    assert "groups" not in files[1].manifest()["network"], "versions of before there were groups stay as they were"  # type: ignore[operator]
 
 
 def test_a_concatenated_cosine_is_the_weighted_mean_of_the_cosines() -> None:
