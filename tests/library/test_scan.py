@@ -8,7 +8,8 @@ import shutil
 import sqlite3
 import struct
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -571,3 +572,24 @@ def test_vectors_of_an_encoder_that_was_given_up_are_freed(home: wiring.Home, fo
     home.vectors.put("lda-given-up", np.arange(2, dtype=np.int32), home.vectors.get(np.arange(2, dtype=np.int32)))
     again(home, folder)
     assert home.vectors.versions() == [home.vectors.version]
+
+
+def test_of_two_files_for_one_item_at_once_one_is_kept_and_bound(
+    home: wiring.Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads, bind, other = Uploads(home.shelf, home.kept), home.recordings.bind, threading.Event()
+
+    def late(pairs: Sequence[tuple[str, str]]) -> None:
+        if pairs and pairs[0][1] == first:
+            other.wait(0.5)  # as long as the other file may come between
+        bind(pairs)
+        if pairs and pairs[0][1] != first:
+            other.set()
+
+    paths = [write(tmp_path / f"{number}.wav", number) for number in (31, 33)]
+    first = home.ears.identify(paths[0]).digest
+    monkeypatch.setattr(home.recordings, "bind", late)
+    done = [uploads.submit("x", path) for path in paths]
+    assert all(one.result().kept for one in done)
+    uploads.close()
+    assert home.recordings.items_of(home.ears.identify(home.kept.find("x")[0]).digest) == ["x"]

@@ -14,6 +14,7 @@ import msgspec
 from segue.core.errors import NotReady, SegueError
 from segue.core.records import WORK, ItemRecord, named_by_sound
 from segue.core.types import MISSING
+from segue.library.ears import Heard, Identified
 from segue.library.kept import Kept
 from segue.library.shelf import Shelf, present
 from segue.sound.tags import Tags
@@ -46,6 +47,7 @@ class Uploads:
         self._learner = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._waiting = threading.BoundedSemaphore(WAITING)
         self._closing = threading.Event()
+        self._turns = [threading.Lock() for _ in range(4 * shelf.ears.count)]
         self._learner.submit(self._hear_again)
 
     def submit(self, item: str, path: Path) -> Future[Placed]:
@@ -69,9 +71,16 @@ class Uploads:
     def _take(self, item: str, path: Path) -> Placed:
         shelf = self._shelf
         identified = shelf.ears.identify(path)
-        digest, known = identified.digest, shelf.recordings.heard(identified.digest)
+        known = shelf.recordings.heard(identified.digest)
         spectrogram = shelf.wants_spectrogram()  # then statistics do not do, and here is the file
         heard = None if known and not spectrogram else shelf.ears.hear(path, spectrogram=spectrogram)
+        with self._turns[hash(item) % len(self._turns)]:  # of two files for one item the later one is kept, bound and placed
+            return self._put(item, path, (identified, heard, known))
+
+    def _put(self, item: str, path: Path, found: tuple[Identified, Heard | None, bool]) -> Placed:
+        """Keep the file, write down what it is and holds, and place its vector."""
+        (identified, heard, known), shelf = found, self._shelf
+        digest = identified.digest
         kept = self._kept.take(item, path, identified.mime)
         facts = self._facts(item, identified.tags, shelf.length(digest, heard))
         shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._extra(item, digest, kept))])
