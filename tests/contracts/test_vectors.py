@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 import segue.storage
-from segue.core.errors import BadInput, NotFound
+from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.ports import Vectors
 from segue.core.types import MISSING
 from segue.storage.vectors.file import ExactVectors, FileVectors
@@ -293,7 +293,38 @@ def test_an_hnsw_index_of_postgres_is_built_in_memory(tmp_path: Path) -> None:
     with psycopg.connect(server().get_uri(), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET maintenance_work_mem = '1MB'")
     store, said = PostgresVectors(server().get_uri(database=name), index_above=1000), list[str]()
-    store._connection().add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+    with store._leased() as connection:  # the one that the put will take
+        connection.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
     store.put("a", np.arange(5000, dtype=np.int32), some(5000))
     assert said == [], "a graph that no longer fits into the memory of a build takes several times as long"
     store.close()
+
+
+def test_a_server_that_was_restarted_is_asked_again_and_threads_that_ended_keep_no_connection(tmp_path: Path) -> None:
+    from segue.storage.vectors.postgres import PostgresVectors
+
+    postgres(tmp_path).close()
+    name = f"v{blake2b(str(tmp_path).encode(), digest_size=8).hexdigest()}"
+    store, rows = PostgresVectors(server().get_uri(database=name)), some(20)
+    counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    others = "SELECT count(*), count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: store.put("a", np.arange(20, dtype=np.int32), rows),
+        lambda: store.search(rows[:1], 3),
+        lambda: store.get(np.array([1], np.int32)),
+        store.refresh,
+    )
+    with psycopg.connect(server().get_uri(), autocommit=True) as connection:
+        for call in calls:
+            call()
+            assert connection.execute(others, (name,)).fetchone() == (1, 1)
+            while connection.execute(counted, (name,)).fetchone() != (0,):
+                pass  # it is told to end, and ends
+            call()
+        for _ in range(5):  # one after another: each takes the connection that the one before gave back
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(store.search, rows[:1], 3).result()
+        assert connection.execute(counted, (name,)).fetchone() == (1,)
+    store.close()
+    with pytest.raises(NotReady, match="cannot be reached"):
+        PostgresVectors("postgres://nobody@127.0.0.1:1/nothing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from segue.core.errors import BadInput, NotFound, NotReady
 from segue.core.types import MISSING, Float32, Int32
@@ -56,9 +58,8 @@ class PostgresVectors:
 
     def __init__(self, url: str, *, index_above: int = 50_000, ef_search: int = 400) -> None:
         self._url, self._index_above, self.ef_search = url, index_above, ef_search
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._connections: list[psycopg.Connection[Any]] = []
+        self._idle: list[psycopg.Connection[Any]] = []
         self._spaces: list[_Space] = []
         with self._writing() as connection:
             for statement in SCHEMA:
@@ -145,7 +146,8 @@ class PostgresVectors:
         if space is None or not len(items):
             return out
         query = sql.SQL("SELECT item, vector::float4[] FROM {} WHERE item = ANY(%s)").format(space.table)
-        known = dict(self._connection().execute(query, (items.tolist(),), binary=True).fetchall())
+        with self._leased() as connection:
+            known = dict(connection.execute(query, (items.tolist(),), binary=True).fetchall())
         for row, item in enumerate(items.tolist()):
             if item in known:
                 out[row] = known[item]
@@ -163,8 +165,7 @@ class PostgresVectors:
         statement = sql.SQL(
             "SELECT item, -(vector <#> %(query)s::vector) FROM {} ORDER BY vector <#> %(query)s::vector, item LIMIT %(limit)s"
         ).format(space.table)
-        connection = self._connection()
-        with connection.transaction():
+        with self._leased() as connection, connection.transaction():
             tried = min(MOST_CANDIDATES, max(self.ef_search, 2 * limit))
             connection.execute(sql.SQL("SET LOCAL hnsw.ef_search = {}").format(sql.Literal(tried)))
             for row, query in enumerate(queries):
@@ -177,17 +178,18 @@ class PostgresVectors:
 
     def refresh(self) -> None:
         """See core.ports.Vectors: one small question."""
-        self._read(self._connection())
+        with self._leased() as connection:
+            self._read(connection)
 
     def check(self) -> list[str]:
         """See core.ports.Vectors: PostgreSQL keeps its own checksums; this counts what the list of versions promises."""
         wrong = []
-        connection = self._connection()
-        self._read(connection)
-        for space in self._spaces:
-            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(space.table)).fetchone()
-            if found is None or found[0] != space.items:
-                wrong.append(f"vectors of {space.version!r}: {space.items} are listed, {found and found[0]} are there")
+        with self._leased() as connection:
+            self._read(connection)
+            for space in self._spaces:
+                found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(space.table)).fetchone()
+                if found is None or found[0] != space.items:
+                    wrong.append(f"vectors of {space.version!r}: {space.items} are listed, {found and found[0]} are there")
         return wrong
 
     def stored_bytes(self) -> int:
@@ -196,15 +198,16 @@ class PostgresVectors:
         if space is None:
             return 0
         asked = sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(f"segue_vectors_{space.number}"))
-        found = self._connection().execute(asked).fetchone()
+        with self._leased() as connection:
+            found = connection.execute(asked).fetchone()
         return int(found[0]) if found else 0
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for connection in self._connections:
+            for connection in self._idle:
                 connection.close()
-            self._connections.clear()
+            self._idle.clear()
 
     def _serving(self) -> _Space | None:
         return next((space for space in self._spaces if space.serving), None)
@@ -212,33 +215,52 @@ class PostgresVectors:
     def _space(self, version: str) -> _Space | None:
         return next((space for space in self._spaces if space.version == version), None)
 
-    def _connection(self) -> psycopg.Connection[Any]:
-        """This thread's own; a broken one is replaced."""
-        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
-        if connection is None or connection.closed:
-            try:
-                connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-            except psycopg.OperationalError as error:
-                raise NotReady(f"storage.vectors: PostgreSQL cannot be reached: {error}") from error
-            self._local.connection = connection
+    @contextmanager
+    def _leased(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that works, for one use: there are as many as threads ask at once, however many threads come and go.
+
+        NotReady, with what the server says, where it cannot be reached or fails.
+        """
+        connection = self._taken()
+        try:
+            yield connection
+        except psycopg.OperationalError as error:
+            raise NotReady(f"storage.vectors: PostgreSQL fails: {error}") from error
+        finally:
+            if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _taken(self) -> psycopg.Connection[Any]:
+        while True:
             with self._lock:
-                self._connections.append(connection)
-        return connection
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                break
+            if _is_alive(connection):
+                return connection
+            connection.close()
+        try:
+            return psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise NotReady(f"storage.vectors: PostgreSQL cannot be reached: {error}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection[Any]]:
         """A transaction, alone among writers, that knows what they did."""
-        connection = self._connection()
-        try:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-                if connection.execute("SELECT to_regclass('segue_vectors')").fetchone() != (None,):
-                    self._read(connection)
-                yield connection
-        except BaseException:
-            if not connection.closed and connection.execute("SELECT to_regclass('segue_vectors')").fetchone() != (None,):
-                self._read(connection)  # what a transaction that failed had read of itself
-            raise
+        with self._leased() as connection:
+            try:
+                with connection.transaction():
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                    if connection.execute("SELECT to_regclass('segue_vectors')").fetchone() != (None,):
+                        self._read(connection)
+                    yield connection
+            except BaseException:
+                if not connection.closed and connection.execute("SELECT to_regclass('segue_vectors')").fetchone() != (None,):
+                    self._read(connection)  # what a transaction that failed had read of itself
+                raise
 
     def _read(self, connection: psycopg.Connection[Any]) -> None:
         rows = connection.execute("SELECT version, number, dimension, items, serving FROM segue_vectors ORDER BY number")
@@ -257,6 +279,19 @@ class PostgresVectors:
         columns = sql.SQL("CREATE TABLE {} (item int PRIMARY KEY, vector vector({}) NOT NULL)")
         connection.execute(columns.format(space.table, sql.Literal(dimension)))
         return space
+
+
+def _is_alive(connection: psycopg.Connection[Any]) -> bool:
+    """Whether an idle connection works; one on which the server has said nothing since is not asked."""
+    if connection.closed:
+        return False
+    if not select.select([connection.fileno()], [], [], 0)[0]:
+        return True
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _index(connection: psycopg.Connection[Any], space: _Space, items: int) -> None:
