@@ -593,3 +593,20 @@ def test_of_two_files_for_one_item_at_once_one_is_kept_and_bound(
     assert all(one.result().kept for one in done)
     uploads.close()
     assert home.recordings.items_of(home.ears.identify(home.kept.find("x")[0]).digest) == ["x"]
+
+
+def test_the_way_back_to_an_encoder_is_not_to_another_recording(home: wiring.Home, folder: Path, tmp_path: Path) -> None:
+    name = item_of(home, folder / "album 0" / "0.flac")
+    (home.path / "segue.toml").write_text('[sound]\nencoder = "mfcc"\n')
+    with wiring.open_home(home.path, writer=False) as other:
+        again(other, folder)
+        assert posted(other, name, write(tmp_path / "posted.wav", 31)).vector
+    (home.path / "segue.toml").unlink()
+    with wiring.open_home(home.path, writer=False) as back:
+        again(back, folder)
+        fitted = back.shelf.serving()
+        assert fitted is not None
+        assert fitted.setting == "lda"
+        digest = back.ears.identify(back.kept.find(name)[0]).digest
+        wanted = fitted.encoder.encode_statistics(back.recordings.statistics(digest).astype(np.float32))
+        np.testing.assert_allclose(vector_of(back, name), wanted, atol=1e-5)

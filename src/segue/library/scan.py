@@ -165,7 +165,7 @@ class Scan:
                 recordings.keep(one.identified.digest, one.heard.seconds, one.heard.statistics)
                 self.summary.heard_s += one.heard.seconds
         unique = {o.identified.digest: o for o in sound if o.identified is not None and self._speaks(o.identified, names)}
-        recordings.bind([(names[digest], digest) for digest in unique])
+        self.shelf.bind([(names[digest], digest) for digest in unique])
         self.shelf.place([names[digest] for digest in unique], [o.heard for o in unique.values()], list(unique))
         self._note([self._file(one, names) for one in studied])
         self._count(studied)

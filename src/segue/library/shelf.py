@@ -96,6 +96,15 @@ class Shelf:
         seconds = heard.seconds if heard is not None else self.recordings.seconds(digest)
         return round(seconds, 2) if seconds is not None and seconds < Limits().seconds else None
 
+    def bind(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """(item, digest) each: what items sound like from now on. Vectors of another recording go first, those of encoders that
+        served before or are next included: none may serve again for a recording that is gone."""
+        other = [item for item, digest in pairs if item not in self.recordings.items_of(digest)]
+        dense = self.catalogue.items.find(other)
+        if len(other):
+            self.vectors.remove(dense[dense >= 0])
+        self.recordings.bind(pairs)
+
     def place(self, items: Sequence[str], heard: Sequence[Heard | None], digests: Sequence[str], *, anew: bool = False) -> bool:
         """Vectors of these items by the encoder that serves, in place when it returns; False when there is no encoder.
 

@@ -86,7 +86,7 @@ class Uploads:
         shelf.catalogue.put_items([msgspec.structs.replace(facts, extra=self._extra(item, digest, kept))])
         if heard is not None and not known:
             shelf.recordings.keep(digest, heard.seconds, heard.statistics)
-        shelf.recordings.bind([(item, digest)])
+        shelf.bind([(item, digest)])
         placed = shelf.place([item], [heard], [digest], anew=True)
         if not placed:
             placed = shelf.keep_up(_quiet)
