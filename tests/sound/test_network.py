@@ -141,6 +141,25 @@ def test_what_each_network_of_a_file_says_is_pooled_by_itself() -> None:
     assert "groups" not in files[1].manifest()["network"], "versions of before there were groups stay as they were"  # type: ignore[operator]
 
 
+def test_of_a_long_song_so_many_patches_are_heard_to_learn() -> None:
+    """Patches differ by place, and 4 of 10 evenly spread are the ends and two between; manifests of before heard all."""
+    library = [np.repeat(np.arange(10.0) * song[0, :1] + song[:1].mean(), FRAMES)[:, None] + song[:1] for song in songs(6)]
+    network = colour((FRAMES, BANDS)), NetworkSpec("colour", ("bands",), FRAMES)
+    few = (
+        Pretrained(Pooling(head="mean", patches=4))
+        .serve(*network)
+        .fit([s.astype(np.float32) for s in library], np.random.default_rng(0))
+    )
+    rows = np.stack([s[[0, 3 * FRAMES, 6 * FRAMES, 9 * FRAMES]] for s in library]).astype(np.float32)
+    assert few.centre_ is not None
+    np.testing.assert_allclose(few.centre_, rows.mean(axis=(0, 1)), rtol=1e-4)
+    old = few.manifest()
+    del old["hyperparameters"]["patches"]  # type: ignore[attr-defined]
+    again = Pretrained().load(few.arrays(), old)
+    assert again.pooling.patches == 0
+    assert "patches" not in again.manifest()["hyperparameters"]  # type: ignore[operator]
+
+
 def test_a_concatenated_cosine_is_the_weighted_mean_of_the_cosines() -> None:
     library = [np.tile(song, (6, 1)) for song in songs(12)]
     network = colour((FRAMES, BANDS)), NetworkSpec("colour", ("bands",), FRAMES)

@@ -27,7 +27,8 @@ class Pooling:
     "lda" learns the directions in which patches of a recording agree and recordings differ, as the default encoder does on its
     statistics: ClipLda(size, shrinkage, emphasis), for each network of the file by itself; what they give is set side by side
     in equal weights. "mean" centres and scales the rows by those of the library. `songs` bounds how many songs of the library
-    are read for it, from the start.
+    are read for it, from the start, and `patches` how many patches of each, evenly spread (0: all): more of a song hardly
+    tell more of what sets it apart, and cost the network's time.
     """
 
     head: Head = "lda"
@@ -35,6 +36,7 @@ class Pooling:
     shrinkage: float = 0.3
     emphasis: float = 0.0
     songs: int = 5_000
+    patches: int = 16
 
 
 class NetworkEncoder:
@@ -68,10 +70,13 @@ class NetworkEncoder:
         """(dimension,) float32 of unit length for (frames, BANDS)."""
         return self.encode_rows(self.rows(spectrogram))
 
-    def rows(self, spectrogram: Float32) -> Float32:
-        """(patches, size of the network's rows): what the network says of each patch."""
+    def rows(self, spectrogram: Float32, most: int = 0) -> Float32:
+        """(patches, size of the network's rows): what the network says of each patch, or of so many at most, evenly spread."""
         network = self._network()
-        return network.embed(cut(spectrogram, network.spec.frames))
+        patches = cut(spectrogram, network.spec.frames)
+        if 0 < most < len(patches):
+            patches = patches[np.linspace(0, len(patches) - 1, most).round().astype(int)]
+        return network.embed(patches)
 
     def rows_by_network(self, spectrogram: Float32) -> list[Float32]:
         """The same, taken apart by the networks of the file."""
@@ -94,7 +99,7 @@ class NetworkEncoder:
         for done, spectrogram in enumerate(library):
             if done == self.pooling.songs:
                 break
-            rows = self.rows(spectrogram)
+            rows = self.rows(spectrogram, self.pooling.patches)
             for scatter, own in zip(scatters, networks, strict=True):
                 scatter.add(rows[:, own])
             if self.progress is not None:
@@ -132,14 +137,15 @@ class NetworkEncoder:
     def load(self, arrays: Mapping[str, NDArray[np.generic]], manifest: Mapping[str, object]) -> Self:
         """The inverse of arrays() and manifest()."""
         given = msgspec.convert(manifest["hyperparameters"], dict[str, object])
-        self.pooling = msgspec.convert({key: given[key] for key in Pooling.__dataclass_fields__}, Pooling)
+        before = {"patches": 0}
+        self.pooling = msgspec.convert({key: (before | given)[key] for key in Pooling.__dataclass_fields__}, Pooling)
         self._take(given)
         self.serve(np.asarray(arrays["onnx"], np.uint8).tobytes(), msgspec.convert(manifest["network"], NetworkSpec))
         self.ldas_, self.centre_, self.scale_ = (), None, None
-        before = self._prefixes()
-        if before[0] + "projection" in arrays:
+        starts = self._prefixes()
+        if starts[0] + "projection" in arrays:
             facts = {"hyperparameters": {key: given[key] for key in ("size", "shrinkage", "emphasis")}}
-            learned = [{key: arrays[start + key] for key in ("centre", "projection")} for start in before]
+            learned = [{key: arrays[start + key] for key in ("centre", "projection")} for start in starts]
             self.ldas_ = tuple(self._discriminant().load(each, facts) for each in learned)
         elif "centre" in arrays:
             self.centre_, self.scale_ = (np.asarray(arrays[key], np.float32) for key in ("centre", "scale"))
@@ -149,8 +155,9 @@ class NetworkEncoder:
         """Name, version, input, hyperparameters, and the network's own small manifest."""
         chosen = msgspec.to_builtins(self.pooling) | self._given()
         network = msgspec.to_builtins(self._network().spec)
-        if not network["groups"]:
-            del network["groups"]  # vectors of before there were groups are none of another version
+        for facts, later in ((chosen, "patches"), (network, "groups")):
+            if not facts[later]:
+                del facts[later]  # vectors of before there was such a thing are none of another version
         return describe(self, chosen, network=network)  # type: ignore[arg-type]
 
     def _discriminant(self) -> ClipLda:
