@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,15 +126,18 @@ def made_up(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
     return {name: value.astype(np.float32) for name, value in tensors.items()}
 
 
+def normed(tensors: dict[str, NDArray[np.float32]], x: Float64, layer: int) -> Float64:
+    """tf.layers.batch_normalization as at inference."""
+    name = f"batch_normalization_{layer}" if layer else "batch_normalization"
+    gamma, beta, mean, variance = (
+        tensors[f"{name}/{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+
 def layers(tensors: dict[str, NDArray[np.float32]], x: Float64) -> dict[str, Float64]:
     """musicnn/models.py of the wheel, layer by layer in float64, with the channels last as there."""
-
-    def norm(x: Float64, layer: int) -> Float64:
-        name = f"batch_normalization_{layer}" if layer else "batch_normalization"
-        gamma, beta, mean, variance = (
-            tensors[f"{name}/{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    norm = partial(normed, tensors)
 
     def conv(x: Float64, layer: int, before: int, after: int) -> Float64:
         """(n, time, band) -> (n, time, band', filters): ReLU of a valid convolution after zeros in time."""
@@ -178,14 +182,7 @@ def made_up_vgg(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
 
 def layers_of_vgg(tensors: dict[str, NDArray[np.float32]], x: Float64) -> dict[str, Float64]:
     """The VGG of musicnn/models.py, layer by layer in float64, with the channels last as there."""
-
-    def norm(x: Float64, layer: int) -> Float64:
-        name = f"batch_normalization_{layer}" if layer else "batch_normalization"
-        gamma, beta, mean, variance = (
-            tensors[f"{name}/{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
-
+    norm = partial(normed, tensors)
     x, means, deviations = norm(x[..., None], 0), [], []
     for layer, (window, step) in enumerate([((4, 1), 2), *[((2, 2), 2)] * 3, ((4, 4), 4)]):
         kernel, bias = (tensors[f"{layer + 1}CNN/{part}"].astype(np.float64) for part in ("kernel", "bias"))
