@@ -610,3 +610,24 @@ def test_the_way_back_to_an_encoder_is_not_to_another_recording(home: wiring.Hom
         digest = back.ears.identify(back.kept.find(name)[0]).digest
         wanted = fitted.encoder.encode_statistics(back.recordings.statistics(digest).astype(np.float32))
         np.testing.assert_allclose(vector_of(back, name), wanted, atol=1e-5)
+
+
+def test_a_song_whose_file_goes_after_a_crash_is_not_played(
+    home: wiring.Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(folder / "9.wav", 9)
+
+    def killed(pairs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(home.recordings, "bind", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(home, folder)
+    name = f"sound-{home.ears.identify(path).digest}"
+    path.unlink()
+    assert again(home, folder).gone == 1
+    assert home.catalogue.item(int(home.catalogue.items.find([name])[0])).playable is False
+    write(path, 9)
+    assert again(home, folder).opened == 1
+    assert home.catalogue.item(int(home.catalogue.items.find([name])[0])).playable is True

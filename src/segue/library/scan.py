@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
+
 from segue.core.errors import BadInput, BadSound
 from segue.core.records import ItemRecord, SongFile
 from segue.library.ears import Heard, Identified
@@ -158,6 +160,8 @@ class Scan:
         for one in sound:
             assert one.identified is not None
             names.setdefault(one.identified.digest, self._item_of(one.identified))
+        files = [self._file(one, names) for one in studied]
+        self._announce(files)
         self.shelf.catalogue.put_items([self._record(one, names) for one in sound])
         for one in sound:
             assert one.identified is not None
@@ -167,7 +171,7 @@ class Scan:
         unique = {o.identified.digest: o for o in sound if o.identified is not None and self._speaks(o.identified, names)}
         self.shelf.bind([(names[digest], digest) for digest in unique])
         self.shelf.place([names[digest] for digest in unique], [o.heard for o in unique.values()], list(unique))
-        self._note([self._file(one, names) for one in studied])
+        self._note(files)
         self._count(studied)
         studied.clear()
         if len(recordings) >= EARLY:
@@ -194,6 +198,13 @@ class Scan:
             path=found.path, folder=self.root, size=found.size, mtime_ns=found.mtime_ns,
             item=names[who.digest] if who else "", mime=who.mime if who else "", refused=one.refused,
         )  # fmt: skip
+
+    def _announce(self, files: list[SongFile]) -> None:
+        """Say which items new files hold, as files to be looked at again: whatever a crash leaves half done, a song whose file
+        goes before the next scan is found to be without one."""
+        old = self.shelf.recordings.files([file.path for file in files])
+        fresh = [file for file, known in zip(files, old, strict=True) if known is None and file.item]
+        self.shelf.recordings.note([msgspec.structs.replace(file, mtime_ns=-1) for file in fresh])
 
     def _note(self, files: list[SongFile]) -> None:
         """Store the files; what was in them before and is in none now is no longer played."""
