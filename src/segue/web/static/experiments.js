@@ -66,6 +66,7 @@ function answers(health) {
 }
 
 function shared(p) {
+  if (!p.listeners) return " Nobody has heard of both yet.";
   const share = (delta) => `${(100 * (0.5 + delta)).toFixed(1)} %`;
   return ` Of ${p.listeners.toLocaleString()} listeners ${p.theirs.toLocaleString()} heard more of new, ${p.ours.toLocaleString()} more of old, ${p.ties.toLocaleString()} as much of both: new is preferred by ${share(p.delta)}, ties halved, ${share(p.always_low)} to ${share(p.always_high)} valid at any time (${p.words}).`;
 }
