@@ -122,5 +122,15 @@ def test_the_page_tells_the_verdict(server: Server, client: httpx.Client) -> Non
         page.reload()
         page.locator("#lead", has_text="old and new fill in turn").wait_for()
         assert "Nobody has heard of both yet." in page.inner_text("#lead")
+        page.route("**/v1/experiments/two", _heard_by_three)
+        page.locator("#lead", has_text="Of 3 listeners 2 heard more of new, 0 more of old, 1 as much of both").wait_for()
+        assert "preferred by 83.3 %, ties halved, 0.0 % to 100.0 % valid at any time (too few" in page.inner_text("#lead")
         browser.close()
     assert errors == []
+
+
+def _heard_by_three(route: Any) -> None:
+    """The answer of the server as it is, but for three listeners whose windows have closed."""
+    told = route.fetch().json()
+    told["preference"] |= {"listeners": 3, "theirs": 2, "ours": 0, "ties": 1, "delta": 1 / 3}
+    route.fulfill(json=told)
