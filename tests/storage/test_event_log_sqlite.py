@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from contracts.test_event_log import everything, exposure, same, same_exposure, some
@@ -102,6 +102,35 @@ def test_whatever_is_done_the_log_is_a_list_and_a_dict(steps: list[tuple[Any, ..
             assert log.last == len(model)
             assert log.check() == []
             log.close()
+
+
+WALKED = st.lists(st.sampled_from(["append", "append", "seal", "look", "step", "step", "step"]), max_size=24)
+
+
+@pytest.mark.usefixtures("tiny")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=WALKED)
+@example(steps=["append"] * 4 + ["look", "step", "seal"])
+def test_who_walks_while_others_seal_and_merge_meets_each_event_once(steps: list[str]) -> None:
+    """The night's scan and a fold of the whole log last minutes; meanwhile what they read is sealed and merged."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        log, other = SqliteEventLog(Path(folder)), SqliteEventLog(Path(folder))
+        walks: list[tuple[Iterator[Events], list[int], int]] = []
+        for number, step in enumerate(steps):
+            if step == "append":
+                log.append(some(list(range(4 * number, 4 * number + 4))))
+            elif step == "seal":
+                other.seal(EVER)
+            elif step == "look":
+                walks.append((log.scan(-EVER, EVER, ["seq"]), [], log.last))
+            else:
+                for walk, seen, _ in walks:
+                    seen.extend(seq for events in islice(walk, 1) for seq in events["seq"].tolist())
+        for walk, seen, last in walks:
+            seen.extend(seq for events in walk for seq in events["seq"].tolist())
+            assert seen == list(range(1, last + 1))
+        log.close()
+        other.close()
 
 
 SLATES = st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 15)), max_size=8)

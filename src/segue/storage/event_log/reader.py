@@ -112,7 +112,8 @@ class LogReader:
                 first = segment.first_seq + offset
                 if first + rows - 1 <= after or first > window.until or not window.overlaps(low, high):
                     continue
-                yield first + rows - 1, read_group(file, number, first, window.columns, segment.name)
+                group = read_group(file, number, first, window.columns, segment.name)
+                yield first + rows - 1, group[max(after + 1 - first, 0) :]  # sealed mid-walk: its first rows were told
 
 
 def _next_segment(connection: sqlite3.Connection, after: int) -> Segment | None:
