@@ -295,3 +295,64 @@ def test_a_folder_of_two_services_is_not_read_as_one(tmp_path: Path) -> None:
     (tmp_path / "listens.jsonl").write_text("")
     with pytest.raises(BadInput, match=r"several services: spotify .*; listenbrainz .*--format"):
         open_reader(tmp_path, 0)
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_costs_no_play(tmp_path: Path) -> None:
+    play = {"ts": "2020-09-13T12:26:40Z", "ms_played": 200_000, "reason_end": "trackdone",
+            "master_metadata_track_name": "x", "master_metadata_album_artist_name": "A"}  # fmt: skip
+    texts = {
+        "listens.jsonl": lines(listen("A", "x"), listen("A", "y", at=T0 + 300)),
+        "Streaming_History_Audio_2020.json": json.dumps([play, {**play, "master_metadata_track_name": "y"}]),
+        "own.jsonl": lines({"user": "u", "item": "a\tx", "at": T0}, {"user": "u", "item": "a\ty", "at": T0}),
+        "own.csv": f"user,item,at\nu,a\tx,{T0}\nu,a\ty,{T0}\n",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.write_bytes(MARK + text.encode())
+        town = take(tmp_path, path)
+        assert [item for (item,) in town.rows("item")] == ["a\tx", "a\ty"], name
+        assert town.rejected == []
+
+
+@pytest.mark.parametrize("deep", ['{"track_metadata":' * 3000, '{"zzz":' + "[" * 100_000])
+def test_a_line_that_is_nested_too_deeply_costs_itself_alone(tmp_path: Path, deep: str) -> None:
+    path = tmp_path / "listens.jsonl"
+    path.write_text(lines(listen("A", "x")) + deep + "\n" + lines(listen("A", "y")))
+    (tmp_path / "user.json").write_bytes(b'{"username": "\xff"}')
+    town = take(tmp_path, path)
+    assert [item for (item,) in town.rows("item")] == ["a\tx", "a\ty"]
+    assert [r["line"] for r in town.rejected] == [2]
+    spotify = tmp_path / "Streaming_History_Audio_2020.json"
+    spotify.write_text("[" + deep + "]")
+    with pytest.raises(BadInput, match="JSON array"):
+        take(tmp_path, spotify, format="spotify")
+
+
+def test_a_listenbrainz_folder_whose_user_file_is_broken_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "user.json").write_bytes(b'{"username": "\xff"}')
+    (folder / "2020.jsonl").write_text(lines({**listen("A", "x"), "user_name": None}))
+    assert take(tmp_path, folder).rows("user", "item") == [("me", "a\tx")]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lastfm_with_any_delimiter_and_any_line_end(tmp_path: Path, sign: str, end: str) -> None:
+    rows = [["uts", "artist", "album", "track"], ["1599999960", '"A; B,\tC; D; E"', "LP", "x"], ["1600000020", "B", "", "y"]]
+    path = tmp_path / "scrobbles.csv"
+    path.write_text("".join(sign.join(row) + end for row in rows), newline="")
+    assert take(tmp_path, path).rows("item", "at") == [("a b c d e\tx", 1_599_999_960_000), ("b\ty", 1_600_000_020_000)]
+    path.write_text(sign.join(['"A; B,\tC; D; E"', "LP", "x", "13 Sep 2020 12:26"]) + end, newline="")
+    assert take(tmp_path, path).rows("item", "at") == [("a b c d e\tx", 1_599_999_960_000)], "without a header"
+
+
+def test_two_histories_of_spotify_that_tell_the_same_plays_are_not_added_up(tmp_path: Path) -> None:
+    play = {"endTime": "2020-09-13 12:26", "artistName": "A", "trackName": "x", "msPlayed": 31_000}
+    (tmp_path / "StreamingHistory_music_0.json").write_text(json.dumps([play]))
+    (tmp_path / "Streaming_History_Audio_2020.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"StreamingHistory_music_0\.json\) lies beside the extended one.*twice"):
+        open_reader(tmp_path, NOW)

@@ -26,6 +26,10 @@ KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", 
          ".user": "csv", ".item": "csv", ".ascii": "csv", ".txt": "csv", ".json": "jsonl", ".jsonl": "jsonl",
          ".ndjson": "jsonl", ".listens": "jsonl"}  # fmt: skip
 COMPRESSED = (".gz", ".zst", ".bz2")
+BOM = b"\xef\xbb\xbf"
+"""What some editors of Windows put before the first character of a file."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding one row of JSON can raise."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ class _Counted(io.RawIOBase):
 
 
 def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines (from 1) without their ends; None for one longer than a megabyte, which is read past."""
-    number, tail, skipping = 0, b"", False
+    """Numbered lines (from 1) without their ends, nor a byte order mark; None for one longer than a megabyte, read past."""
+    number, tail, skipping, begun = 0, b"", False, False
     while block := stream.read(BLOCK_BYTES):
+        block, begun = block if begun else block.removeprefix(BOM), True
         parts = (tail + block).split(b"\n")
         tail = parts.pop()
         for part in parts:
@@ -153,7 +158,12 @@ def header_of(path: Path, table: Table) -> list[str]:
     finally:
         stream.close()
     delimiter = "\x1f" if len(table.delimiter) > 1 else table.delimiter
-    return next(csv.reader([first.lstrip("\ufeff").rstrip("\r\n")], delimiter=delimiter), [])
+    return next(csv.reader([first_line(first)], delimiter=delimiter), [])
+
+
+def first_line(text: str) -> str:
+    """What stands before the first line end, of Unix, of Windows, or the bare one of old Macs and some spreadsheets."""
+    return text.lstrip("\ufeff").partition("\n")[0].rstrip("\r").partition("\r")[0]
 
 
 def _delimited(path: Path, table: Table) -> Iterator[Raw]:
@@ -233,7 +243,7 @@ def _json_lines(path: Path, columns: Sequence[str], rows: int) -> Iterator[Raw]:
             try:
                 found.append(decoder.decode(line))
                 places.append(number - 1)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UNREADABLE as error:
                 lost.append(
                     Rejected(number, f"expected one JSON object: {error}", {"text": line[:200].decode("utf-8", "replace")})
                 )

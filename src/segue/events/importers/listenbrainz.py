@@ -13,7 +13,7 @@ from segue.core.actions import Action
 from segue.core.clock import parse_time
 from segue.core.errors import BadInput
 from segue.events.importers.batch import ImportBatch
-from segue.events.importers.files import LONGEST_LINE, lines
+from segue.events.importers.files import BOM, LONGEST_LINE, UNREADABLE, lines
 from segue.events.importers.history import ME, Heard, History, Part, parts_of, shares
 
 
@@ -74,8 +74,8 @@ class ListenBrainzReader:
             if Path(part.name).name == "user.json":
                 with part.open() as stream:
                     try:
-                        return msgspec.json.decode(stream.read(LONGEST_LINE), type=_User).username
-                    except msgspec.DecodeError:
+                        return msgspec.json.decode(stream.read(LONGEST_LINE).removeprefix(BOM), type=_User).username
+                    except UNREADABLE:
                         return None
         return None
 
@@ -99,7 +99,7 @@ class ListenBrainzReader:
         try:
             found = _decoder.decode(line)
             heard = self._heard(found)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             history.refuse(place, f"expected a listen as JSON: {error}", text=line[:200].decode("utf-8", "replace"))
         except BadInput as error:
             history.refuse(place, error.detail, text=line[:200].decode("utf-8", "replace"))

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from segue.core.errors import BadInput, NotFound
 from segue.events.importers.batch import BATCH_ROWS, ImportBatch, Reader
-from segue.events.importers.files import kind_of, open_parquet
+from segue.events.importers.files import BOM, UNREADABLE, first_line, kind_of, open_parquet
 from segue.events.importers.history import open_bytes
 from segue.events.importers.lastfm import delimiter_of, first_row, lastfm_mapping, lastfm_reader
 from segue.events.importers.listenbrainz import ListenBrainzReader
@@ -177,16 +177,16 @@ def _columns(file: Path, table: Table) -> tuple[str, ...] | None:
 def _as_wide(file: Path, table: Table) -> bool:
     """Whether the first row has as many fields as the header that the mapping gives."""
     with open_bytes(file) as stream:
-        first = stream.read(65_536).partition(b"\n")[0].decode("utf-8", "replace")
+        first = first_line(stream.read(65_536).decode("utf-8", "replace"))
     return len(first.split(table.delimiter)) == len(table.header)
 
 
 def _first_object(file: Path) -> list[str]:
     with open_bytes(file) as stream:
-        first = stream.read(1 << 20).partition(b"\n")[0]
+        first = stream.read(1 << 20).removeprefix(BOM).partition(b"\n")[0]
     try:
         return list(msgspec.json.decode(first, type=dict[str, object]))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return []
 
 
@@ -207,7 +207,7 @@ def _own_mapping(path: Path) -> Mapping:
     else:
         found = first_row(path)
         with open_bytes(path) as stream:
-            delimiter = delimiter_of(stream.read(65_536).decode("utf-8", "replace").partition("\n")[0])
+            delimiter = delimiter_of(first_line(stream.read(65_536).decode("utf-8", "replace")))
     fields = {name: name for name in found if name in _OURS}
     missing = [n for n in ("user", "item", "at") if n not in fields and not (n == "user" and "playlist" in fields)]
     if missing:

@@ -13,11 +13,14 @@ from segue.core.clock import parse_time
 from segue.core.devices import device_kind
 from segue.core.errors import BadInput
 from segue.events.importers.batch import ImportBatch
+from segue.events.importers.files import BOM, UNREADABLE
 from segue.events.importers.history import ME, Heard, History, Part, parts_of, shares
 
 LARGEST = 256 << 20
 """The exports cut their files at about 12 MB; a file is read whole."""
-PREFIXES = ("streaming_history", "endsong", "streaminghistory")
+SHORT = "streaminghistory"
+"""The last year without seconds, in the account data: the extended history tells the same plays again, at other times."""
+PREFIXES = ("streaming_history", "endsong", SHORT)
 
 
 class _Play(msgspec.Struct, gc=False):
@@ -53,6 +56,13 @@ class SpotifyReader:
         self.parts = parts_of(root, lambda name: name.lower().startswith(PREFIXES) and name.lower().endswith(".json"))
         if not self.parts:
             raise BadInput(f"{root.name}: expected Streaming_History_Audio_*.json; found none", str(root))
+        short = [part.name for part in self.parts if Path(part.name).name.lower().startswith(SHORT)]
+        if 0 < len(short) < len(self.parts):
+            raise BadInput(
+                f"{root.name}: the short history ({', '.join(short[:3])}) lies beside the extended one, and plays would count "
+                "twice: move the short one away",
+                str(root),
+            )
 
     def __iter__(self) -> Iterator[ImportBatch]:
         for part, before, after in shares(self.parts):
@@ -102,23 +112,23 @@ def _plays(part: Part) -> list[_Play | str]:
     if part.size > LARGEST:
         raise BadInput(f"{part.name}: {part.size >> 20} MB; the files of the export have about 12, and are read whole")
     with part.open() as stream:
-        body = stream.read(4 * LARGEST)
+        body = stream.read(4 * LARGEST).removeprefix(BOM)
     try:
         return list(msgspec.json.decode(body, type=list[_Play]))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return _one_by_one(body, part.name)
 
 
 def _one_by_one(body: bytes, name: str) -> list[_Play | str]:
     try:
         raws = msgspec.json.decode(body, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{name}: expected a JSON array of plays, found: {error}") from None
     found: list[_Play | str] = []
     for raw in raws:
         try:
             found.append(msgspec.json.decode(raw, type=_Play))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             found.append(f"expected a play: {error}")
     return found
 
