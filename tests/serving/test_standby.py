@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -86,3 +89,22 @@ def test_before_the_first_night_nothing_is_followed(aliases: list[str | None]) -
     assert house.standby.follow() is None
     house.standby.keep()
     assert house.serving.swaps == []
+
+
+def test_a_champion_that_comes_while_others_are_let_go_waits_like_any() -> None:
+    """The housekeeping and a rollback run in two threads: neither breaks the other, and what serves is always kept."""
+    house = House(*(f"v{n}" for n in range(400)))
+    number = count()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(60):
+                kept = pool.submit(house.standby.keep)
+                while not kept.done():
+                    house.versions[0] = f"new{next(number)}"
+                    house.standby.follow()
+                kept.result()
+                assert house.standby.ready(house.serving.model.versions["bundle"]) is not None
+    finally:
+        sys.setswitchinterval(interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -177,6 +177,10 @@ class ArtifactStore(Protocol):
 
     def set_aliases(self, name: str, aliases: Mapping[str, str | None]) -> None:
         """Repoint several aliases at once, atomically and durably; None removes one."""
+        ...
+
+    def move_aliases(self, name: str, moves: Callable[[Mapping[str, str]], Mapping[str, str | None]]) -> dict[str, str]:
+        """set_aliases by what `moves` makes of the aliases as they are, with nobody else moving one; all of them, moved."""
         ...
 
     def versions(self, name: str) -> list[str]:

@@ -47,12 +47,12 @@ class Standby:
         for version in wanted[1:]:
             if version not in self._ready and version not in self._refused:
                 model = self._made(version)
-                if model is not None:
-                    self._ready[version] = model
-        serving = self._recommender.model.versions.get("bundle")
-        for version in [v for v in self._ready if v not in wanted and v != serving]:
-            self._ready.pop(version, None)
-        self._refused &= set(wanted)
+                with self._swapping:
+                    self._ready |= {} if model is None else {version: model}
+        with self._swapping:  # a champion that `follow` took on while the others were loaded is not let go
+            now = {*self._versions(), self._recommender.model.versions.get("bundle")} - {None}
+            self._ready = {version: model for version, model in self._ready.items() if version in now}
+            self._refused &= now
 
     def ready(self, version: str) -> Model | None:
         """The loaded model of a version, None where it does not wait here."""

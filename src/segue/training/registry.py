@@ -117,11 +117,12 @@ class Registry:
 
     def promote(self, version: str) -> None:
         """Make a version champion; the champion before it becomes previous, unless it is the same one."""
-        old = self.version(CHAMPION)
-        moves: dict[str, str | None] = {CHAMPION: version, CHALLENGER: None}
-        if old is not None and old != version:
-            moves[PREVIOUS] = old
-        self.store.set_aliases(self.name, moves)
+
+        def moves(now: Mapping[str, str]) -> dict[str, str | None]:
+            old = now.get(CHAMPION, version)
+            return {CHAMPION: version, CHALLENGER: None} | ({} if old == version else {PREVIOUS: old})
+
+        self.store.move_aliases(self.name, moves)
 
     def challenge(self, version: str) -> None:
         """Keep a version beside the champion, to be looked at."""
@@ -129,11 +130,13 @@ class Registry:
 
     def rollback(self) -> str:
         """Swap champion and previous, so that a second rollback undoes the first; the version that serves now."""
-        champion, previous = self.version(CHAMPION), self.version(PREVIOUS)
-        if previous is None:
-            raise NotFound(f"there is no previous version of {self.name!r} to go back to")
-        self.store.set_aliases(self.name, {CHAMPION: previous, PREVIOUS: champion})
-        return previous
+
+        def moves(now: Mapping[str, str]) -> dict[str, str | None]:
+            if PREVIOUS not in now:
+                raise NotFound(f"there is no previous version of {self.name!r} to go back to")
+            return {CHAMPION: now[PREVIOUS], PREVIOUS: now.get(CHAMPION)}
+
+        return self.store.move_aliases(self.name, moves)[CHAMPION]
 
 
 def for_some(source: Any, users: Int32) -> Any:

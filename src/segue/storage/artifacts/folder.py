@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -119,13 +119,20 @@ class FolderArtifacts:
 
     def set_aliases(self, name: str, aliases: Mapping[str, str | None]) -> None:
         """Repoint several aliases at once, atomically and durably; None removes one; NotFound for an unknown version."""
+        self.move_aliases(name, lambda _: aliases)
+
+    def move_aliases(self, name: str, moves: Callable[[Mapping[str, str]], Mapping[str, str | None]]) -> dict[str, str]:
+        """See the port; the lock is held from the look to the write, so `moves` must not write to this artifact itself."""
         with self._writing(name) as home:
+            before = self.aliases(name)
+            aliases = moves(before)
             for version in aliases.values():
                 if version is not None and not (VERSION.fullmatch(version) and (home / version).is_dir()):
                     raise NotFound(f"no version {version!r} of artifact {name!r}")
-            merged = {**self.aliases(name), **aliases}
+            merged = {**before, **aliases}
             kept = {alias: version for alias, version in merged.items() if version is not None}
             replace_file(home / ALIASES, msgspec.json.encode(kept, order="sorted"), home / ".tmp-aliases")
+        return kept
 
     def versions(self, name: str) -> list[str]:
         """Versions, oldest first (in the order they were first put)."""
