@@ -182,6 +182,23 @@ def test_bad_input_is_a_problem_in_words_and_never_a_5xx(client: httpx.Client, m
 
 
 @pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"user": "u", "limit": 0}', "limit"),
+        (b'{"user": "u", "limt": 3}', "limt"),
+        (b'{"limit": 3}', "user"),
+        (b'{"user": "u", "seeds": {"songs": []}}', "seeds.songs"),
+        (b'{"user": "u", "context": {"at": "yesterday"}}', "context.at"),
+        (b'{"user": "u", "exclude": [1]}', "exclude[0]"),
+        (b"[]", None),
+    ],
+)
+def test_a_problem_names_the_field(client: httpx.Client, body: bytes, field: str | None) -> None:
+    answer = client.post("/v1/recommendations", content=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/v1/items/nope",

@@ -92,3 +92,8 @@ def test_the_simulator_drives_a_server(server: Server, capsys: pytest.CaptureFix
 def test_without_the_setting_the_routes_are_not_there(tmp_path: Path) -> None:
     with Server(tmp_path / "plain") as running:
         assert httpx.post(running.url + "/next/1", json={"track": 1, "time": 1.0}, timeout=30).status_code == 404
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused_in_words(server: Server) -> None:
+    answer = httpx.post(f"{server.url}/next/7", content=b'{"track": 3, "time": 1, "more": ' + b"[" * 100_000, timeout=30)
+    assert answer.status_code == 422, answer.text

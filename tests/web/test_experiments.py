@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -60,6 +61,9 @@ def test_arms_are_served_written_down_and_stopped(server: Server, client: httpx.
     assert told["assigned"] == {arm: list(arms.values()).count(arm) for arm in ("old", "rest", "new")}, "each listener once"
     assert told["running"]
     assert told["metrics"][0]["words"].startswith("nothing to compare yet")
+    for name in ("ann@example.org", "bell \x07", "  "):
+        assert ask(client, name)["model_versions"].keys() == {"bundle"}, "no event may bear the name, so no arm is written down"
+        assert client.get(f"/v1/users/{quote(name)}").status_code == 404
     stopped = client.post("/v1/experiments/more-exploration/stop?why=enough").json()
     assert stopped["verdict"] == "Stopped: enough."
     assert ask(client, "listener 1")["model_versions"].keys() == {"bundle"}

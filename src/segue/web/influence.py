@@ -10,7 +10,8 @@ from typing import Any
 
 from segue.core.errors import NotReady
 from segue.core.hashing import request_text
-from segue.core.types import Exposure, Query
+from segue.core.types import MISSING, Exposure, Query
+from segue.events.checks import user_error
 from segue.events.schema import EventIn
 from segue.experiments.desk import Told
 from segue.serving.query import RecommendIn
@@ -19,10 +20,13 @@ from segue.web.service import Service
 
 
 def arms_of(service: Service, wanted: RecommendIn, query: Query) -> tuple[tuple[Told, ...], Model | None]:
-    """The arms of a request and the model that answers it; nothing, at the cost of a few comparisons, without experiments."""
+    """The arms of a request and the model that answers it; nothing, at the cost of a few comparisons, without experiments.
+
+    Nor for a listener whose name no event may bear, such as an e-mail address: an arm that is told is written down by name.
+    """
     if service.reference is not None and (model := service.reference.model_for(query.user)) is not None:
         return (), model  # outside every experiment: what it is compared with must not move
-    if not service.arms:
+    if not service.arms or (query.user == MISSING and user_error(wanted.user)):
         return (), None
     told = service.arms.told(wanted.user, wanted.session, request_text(query.request_id))
     return told, service.arms.model(told, service.recommender.model)

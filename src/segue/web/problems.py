@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from segue.core.errors import BadInput, NotFound, NotReady, SegueError
 
 _encode = msgspec.json.Encoder().encode
+_NAMED = re.compile(r"(?:unknown|missing required) field `([^`]*)`", re.DOTALL)
 MAX_BODY = 16 * 1024 * 1024
 TITLES = {
     400: "Bad request",
@@ -67,10 +69,10 @@ def decoded(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        text = str(error)
-        message, _, path = text.partition(" - at `$.")
-        raise BadInput(message, path.rstrip("`") or None) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message, _, path = str(error).partition(" - at `$.")
+        named = _NAMED.search(message)  # a field too many or too few: the path leads to the object around it
+        raise BadInput(message, ".".join(part for part in (path.rstrip("`"), named and named[1]) if part) or None) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"expected a JSON object, found something else: {error}") from None
 
 
