@@ -402,6 +402,33 @@ def spoil(path: Path, share: float) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("others", [8, 12, 24])
+def test_each_key_lies_in_one_run_though_another_process_flushes_while_runs_merge(
+    others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = SqliteEventLog(tmp_path), SqliteEventLog(tmp_path)
+    merge, waiting = RunWriter.merge, [some(list(range(1000, 1000 + others)))]
+
+    def beside(writer: RunWriter, runs: Any) -> None:
+        if waiting:
+            other.append(waiting.pop())
+        merge(writer, runs)
+
+    monkeypatch.setattr(RunWriter, "merge", beside)
+    for start in range(0, 64, 2):
+        assert one.append(some([start, start + 1])).seq.all()
+        with sqlite3.connect(tmp_path / "log.db") as connection:
+            keys, last = connection.execute("SELECT coalesce(sum(keys), 0), coalesce(max(last_seq), 0) FROM runs").fetchone()
+        connection.close()
+        assert keys == last, "as many keys as events that the runs reach to"
+    assert not waiting
+    assert not one.append(some([*range(64), *range(1000, 1000 + others)])).seq.any(), "every one is known"
+    assert one.check() == []
+    one.close()
+    other.close()
+
+
 def test_a_spoiled_batch_is_noticed(log: SqliteEventLog, tmp_path: Path) -> None:
     log.append(some([1, 2]))
     with sqlite3.connect(tmp_path / "log.db") as connection:

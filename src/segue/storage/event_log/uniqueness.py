@@ -94,8 +94,6 @@ class KeyIndex:
 
     def _take_in(self, guard: int) -> bool:
         if self._refresh_runs():
-            self._table, self._count = _table(_SMALLEST), 0
-            self.through = self._indexed
             guard = 0
         for events in self._walk(self.through):
             hi, lo, body = _keys(events)
@@ -109,7 +107,7 @@ class KeyIndex:
         return True
 
     def _refresh_runs(self) -> bool:
-        """Open the runs as the manifest has them now; True when they reach another seq than before.
+        """Open the runs as the manifest has them now; True when they reach another seq than before: the table is then empty.
 
         Further, when another process has flushed; less far, when one has struck a broken run.
         """
@@ -124,6 +122,8 @@ class KeyIndex:
                 if attempt == 4:
                     raise Corrupt(f"a key run is missing: {error}; it is made anew when the home is opened again") from error
         before, self._indexed = self._indexed, rows[-1].last_seq if rows else 0
+        if self._indexed != before:
+            self.reset()
         return self._indexed != before
 
     def _make_room(self, n: int) -> None:
@@ -136,12 +136,13 @@ class KeyIndex:
     def maintain(self) -> None:
         """Flush a full table to a run, then merge runs of like size; outside of any transaction."""
         if self._count >= FLUSH_KEYS:
+            self.catch_up()  # another process may have flushed these keys in between
+        if self._count >= FLUSH_KEYS:
             self._flush()
             while _like_sized([run.row for run in self._runs]):
                 self._merge(self._runs[-FAN:])
 
     def _flush(self) -> None:
-        self.catch_up()
         occupied = self._table[self._table[:, 3] != 0]
         hi, lo, body = (np.ascontiguousarray(occupied[:, column]) for column in range(3))
         writer = RunWriter(self._folder, len(hi))
