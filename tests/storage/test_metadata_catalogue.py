@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from segue.core.errors import BadInput, Corrupt, NotFound, NotReady
 from segue.core.languages import language_code
 from segue.core.records import ItemRecord, UserRecord
 from segue.core.types import MISSING, NO_DAY, Items
+from segue.storage.artifacts.folder import FolderArtifacts
 from segue.storage.metadata import cache, database
 from segue.storage.metadata.names import SqliteNames
 from segue.storage.metadata.search import SearchIndex
@@ -418,6 +420,53 @@ def test_a_database_put_back_from_a_copy_wins_over_a_newer_cache(opened: Open, t
     assert len(third.items) == len(third.facts) == 1
     assert third.put_items([ItemRecord("other", title="Other")]).tolist() == [1]
     assert third.titles(ids(0, 1)) == [("Blue Moon", "Ella"), ("Other", "")]
+
+
+@pytest.mark.parametrize("names", ["the same", "others"])
+def test_the_cache_of_a_database_that_was_put_back_never_comes_true_again(
+    names: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache of facts that were lost with the database is gone for good, however small the catalogue that follows."""
+    monkeypatch.setattr(cache, "SLACK_ROWS", 0)
+    first = opened()
+    first.put_items(SONGS if names == "the same" else SONGS[:1])
+    first.close()
+    shutil.copy(tmp_path / "catalogue.db", tmp_path / "copy.db")
+    second = opened()
+    second.put_items(SONGS)
+    second.put_items([ItemRecord("s1", artist="lost"), ItemRecord("s2", artist="lost"), ItemRecord("s3", artist="lost")])
+    second.close()
+    monkeypatch.setattr(cache, "SLACK_ROWS", 1000)
+    shutil.copy(tmp_path / "copy.db", tmp_path / "catalogue.db")
+    third = opened()
+    for number in range(9):
+        third.put_items([ItemRecord("s3", title=f"Moon {number}")])
+    third.close()
+    fourth = opened()
+    assert [artist for _, artist in fourth.titles(np.arange(len(fourth.items)))] == [
+        fourth.item(dense).artist or "" for dense in range(len(fourth.items))
+    ]
+    assert len(fourth.facts) == len(fourth.items)
+
+
+@pytest.mark.usefixtures("eager_cache")
+def test_of_two_who_write_a_cache_at_once_none_fails(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = opened(), opened()
+    put, waiting = FolderArtifacts.put, [second]
+
+    def beside(store: FolderArtifacts, *what: Any) -> str:
+        version = put(store, *what)
+        if waiting and what[0] == "items":
+            other = waiting.pop()
+            other.put_items(SONGS)
+            other.close()
+        return version
+
+    monkeypatch.setattr(FolderArtifacts, "put", beside)
+    first.put_items(SONGS[:1])
+    first.close()
+    assert not waiting
+    assert len(opened().facts) == 3
 
 
 @pytest.mark.usefixtures("eager_cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,19 @@ class Cache:
     def load_columns(self, table: str, load: Callable[[Mapping[str, NDArray[np.generic]]], None]) -> int:
         """Fill columns from the cache; the version they hold, 0 when they have to come from the database."""
         arrays, version = self._load(table)
-        if arrays is None or version > self._newest(table):
+        if arrays is None:
+            return 0
+        if version > self._newest(table):
+            self.forget(table)  # the database is an older one: its versions will reach this one with other facts
             return 0
         load(arrays)
         self._reached[table] = version
         return version
+
+    def forget(self, *parts: str) -> None:
+        """Let go of parts that belong to a database that is no more, so that no later start takes them for true."""
+        for part in parts:
+            self._store.set_aliases(part, {CURRENT: None})
 
     def save_columns(self, table: str, version: int, arrays: Callable[[], Arrays]) -> None:
         """Write columns if the cache is well behind."""
@@ -87,6 +96,8 @@ class Cache:
 
     def _save(self, part: str, reached: int, arrays: Arrays) -> None:
         facts = {"database": self._database.id, "format": FORMAT, "reached": reached}
-        self._store.set_aliases(part, {CURRENT: self._store.put(part, arrays, facts)})
-        self._store.prune(part, keep=1)
+        version = self._store.put(part, arrays, facts)
+        with suppress(NotFound):  # another process wrote a newer one in between and pruned this one
+            self._store.set_aliases(part, {CURRENT: version})
+            self._store.prune(part, keep=1)
         self._reached[part] = reached

@@ -253,8 +253,9 @@ class SqliteCatalogue:
     def _load_cache(self) -> None:
         """Start from the cache where it is sound; SQLite tells the rest."""
         sound = [self._cache.load_names(kind, names) for kind, names in self._names.items()]
-        if not all(sound):
-            return  # the columns hold dense ids, which mean nothing with other names
+        if not all(sound):  # the columns hold dense ids, which mean nothing with other names
+            self._cache.forget("items", "users")
+            return
         self._item_version = self._cache.load_columns("items", self._items.load)
         self._user_version = self._cache.load_columns("users", self._users.load)
 
