@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from segue.benchmarks._server import Server
 from segue.web.app import ROUTES
 
 USER, SONG = "contract-listener", "song-000"
@@ -214,6 +216,22 @@ def test_what_is_not_there_is_a_404_problem(client: httpx.Client, path: str) -> 
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.json()["status"] == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/recommendations", f"/v1/items/{SONG}/audio"])
+def test_a_caller_who_goes_away_in_the_middle_is_no_failure_of_the_server(
+    server: Server, client: httpx.Client, path: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as gone:
+        gone.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    route = path.replace(SONG, "{id}")
+    counted: list[str] = []
+    for _ in range(2000):
+        counted = re.findall(rf'requests_total{{route="{re.escape(route)}",status="(400|5..)"', client.get("/metrics").text)
+        if counted:
+            break
+    assert counted == ["400"]
+    assert "Traceback" not in server.said()
 
 
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:

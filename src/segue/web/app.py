@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -87,7 +87,7 @@ OPEN = frozenset({"/health/live", "/health/ready", "/schema/openapi.json", "/", 
 
 def create(service: Service) -> Starlette:
     """The ASGI application of one service."""
-    handlers: dict[Any, Any] = {SegueError: on_error, Exception: on_error, 404: on_error, 405: on_error, 413: on_error}
+    handlers: dict[Any, Any] = dict.fromkeys((SegueError, ClientDisconnect, Exception, 404, 405, 413), on_error)
     # ids may hold slashes: an id takes what it can, so the longer paths, which end in a word of ours, are tried first
     served = ROUTES if service.botify is None else (*ROUTES, *botify.ROUTES)
     deepest = sorted(served, key=lambda route: ("{" in route[1], -route[1].count("/")))

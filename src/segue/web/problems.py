@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from segue.core.errors import BadInput, NotFound, NotReady, SegueError
@@ -48,6 +48,10 @@ async def on_error(request: Request, error: Exception) -> Response:
         return problem(503, str(error))
     if isinstance(error, HTTPException):
         return problem(error.status_code, str(error.detail))
+    if isinstance(error, ClientDisconnect):
+        return problem(
+            400, "the body broke off before its end"
+        )  # nobody reads it: it counts as the caller's, and is no failure
     if isinstance(error, SegueError):
         return problem(500, str(error))
     return problem(500, "something went wrong inside; the server's log has it")
