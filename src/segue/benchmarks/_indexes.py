@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from segue.candidates._topk import top_k
 from segue.candidates.als import index as factor_index
+from segue.core.ports import Vectors
 from segue.core.types import Float32, Int32
 from segue.storage.vectors.file import ExactVectors, FileVectors
 
 BOTH = ("sound", "factors")
+Store = TypeVar("Store", bound=Vectors)
 
 
 class Index:
@@ -60,19 +62,16 @@ class Index:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
-class Ours(Index):
-    """storage/vectors/file: durable rows and an inverted file that measures itself. Its knob is inside."""
+class Stored(Index, Generic[Store]):
+    """A store behind the port of vectors, durable."""
 
     kinds: ClassVar[tuple[str, ...]] = ("sound",)
-    kind: type[FileVectors] = FileVectors
+    store: Store
 
     def build(self, vectors: Float32) -> None:
         """One put, and the index that it starts."""
-        self.store = self.kind(self.folder)
-        self.store.put("bench", np.arange(len(vectors), dtype=np.int32), vectors)
-        self.store.settle()
-        self.knob = int(self.store.measured().get("budget", len(vectors)))
-        self.knobs = (self.knob,)
+        self.store = self.opened()
+        self.add(np.arange(len(vectors), dtype=np.int32), vectors)
 
     def search(self, queries: Float32, k: int) -> Int32:
         """By the port."""
@@ -85,7 +84,28 @@ class Ours(Index):
     def reopen(self) -> None:
         """Another process would do the same."""
         self.store.close()
-        self.store = self.kind(self.folder)
+        self.store = self.opened()
+
+    def opened(self) -> Store:
+        """The store, opened."""
+        raise NotImplementedError
+
+
+class Ours(Stored[FileVectors]):
+    """storage/vectors/file: durable rows and an inverted file that measures itself. Its knob is inside."""
+
+    kind: type[FileVectors] = FileVectors
+
+    def build(self, vectors: Float32) -> None:
+        """And the index is waited for."""
+        super().build(vectors)
+        self.store.settle()
+        self.knob = int(self.store.measured().get("budget", len(vectors)))
+        self.knobs = (self.knob,)
+
+    def opened(self) -> FileVectors:
+        """In the folder."""
+        return self.kind(self.folder)
 
 
 class Exact(Ours):

@@ -10,20 +10,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from segue.benchmarks._indexes import Index
+from segue.benchmarks._indexes import Stored
 from segue.core.errors import NotReady
-from segue.core.types import Float32, Int32
 
 if TYPE_CHECKING:
     from segue.storage.vectors.postgres import PostgresVectors
 
 
-class PgVector(Index):
+class PgVector(Stored["PostgresVectors"]):
     """storage/vectors/postgres: HNSW above 50,000 songs; its knob is `ef_search`, which a server may set up to 1,000."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("sound",)
     usual: ClassVar[bool] = False
     knobs: tuple[int, ...] = (200, 400, 700, 1_000)
     above = 50_000
@@ -32,7 +28,6 @@ class PgVector(Index):
         super().__init__(folder)
         self._server, self._place = _server()
         self._ticks = os.sysconf("SC_CLK_TCK")
-        self.store = self._opened()
 
     def clock(self) -> float:
         """CPU seconds of this process and of the server's: those that run, and those that have ended."""
@@ -43,24 +38,8 @@ class PgVector(Index):
         """ef_search."""
         self.knob = self.store.ef_search = knob
 
-    def build(self, vectors: Float32) -> None:
-        """One put: COPY, and the index that it builds."""
-        self.store.put("bench", np.arange(len(vectors), dtype=np.int32), vectors)
-
-    def search(self, queries: Float32, k: int) -> Int32:
-        """A statement each."""
-        return self.store.search(queries, k)[0]
-
-    def add(self, ids: Int32, vectors: Float32) -> None:
-        """Durable when it returns."""
-        self.store.put("bench", ids, vectors)
-
-    def reopen(self) -> None:
-        """Another process would do the same; the server stays."""
-        self.store.close()
-        self.store = self._opened()
-
-    def _opened(self) -> PostgresVectors:
+    def opened(self) -> PostgresVectors:
+        """A connection; the server stays."""
         from segue.storage.vectors.postgres import PostgresVectors  # its driver comes with an extra
 
         return PostgresVectors(self._server.get_uri(), index_above=self.above)
@@ -71,7 +50,8 @@ class PgVector(Index):
 
     def close(self) -> None:
         """Stop the server and remove what it kept."""
-        self.store.close()
+        if "store" in vars(self):
+            self.store.close()
         self._server.cleanup()
         self._place.cleanup()
 
