@@ -56,7 +56,7 @@ def recommend(args: argparse.Namespace) -> int:
         raise BadInput(str(error)) from None
     with wiring.open_home(args.home, args.config, writer=False) as home:
         now = time.time_ns() // 1_000_000
-        recommender = wiring.recommender_of(home)
+        recommender = wiring.recommender_of(home, patient=True)
         query, warnings = wiring.maker_of(home).make(wanted, now, now << 20)
         if query.user == MISSING:
             warnings.insert(0, f"{args.user!r} is not known here: this is what a newcomer hears")

@@ -41,7 +41,7 @@ def explain(args: argparse.Namespace) -> int:
     if (args.request is None) == (args.user is None) or (args.request is None and args.item is None):
         raise BadInput("expected USER and ITEM, or --request ID")
     with wiring.open_home(args.home, args.config, writer=False) as home:
-        recommender = wiring.recommender_of(home)
+        recommender = wiring.recommender_of(home, patient=True)
         try:
             answers = wiring.explain_of(home, recommender, home.log.last if args.replay else wiring.REPLAY_UP_TO)
             if args.request is not None:

@@ -25,6 +25,8 @@ from segue.wiring.models import model_of, named_bundle
 from segue.wiring.sources import factories
 from segue.wiring.tables import NEWCOMERS, RANKERS, named
 
+PATIENT_MS = 60_000.0
+"""How long whoever is patient waits for the slowest source."""
 SAMPLED = 20_000
 """Listeners that the priors of the discovery share are learned from: about 40 ms, when a server starts or swaps a model."""
 
@@ -57,9 +59,17 @@ def stages_of(home: Home) -> Stages:
 
 
 def recommender_of(
-    home: Home, counters: Counters | None = None, model: Model | None = None, stages: Stages | None = None
+    home: Home,
+    counters: Counters | None = None,
+    model: Model | None = None,
+    stages: Stages | None = None,
+    *,
+    patient: bool = False,
 ) -> Recommender:
-    """One request, top to bottom, with the champion or another model; `stages` in place of the usual ones."""
+    """One request, top to bottom, with the champion or another model; `stages` in place of the usual ones.
+
+    `patient`: for somebody who asks once, in a process that has compiled nothing yet, and wants the answer and not the hurry.
+    """
     radio, counters = home.settings.radio, counters or Counters()
     return Recommender(
         model or model_of(home),
@@ -70,7 +80,7 @@ def recommender_of(
         count=counters.count,
         timed=counters.source,
         per_source=radio.per_source,
-        deadline_ms=home.settings.server.deadline_ms,
+        deadline_ms=PATIENT_MS if patient else home.settings.server.deadline_ms,
     )
 
 

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from segue.core.errors import SegueError
 from segue.core.ports import EventLog, OnlineState
 from segue.core.types import Exposure
@@ -20,7 +18,6 @@ from segue.wiring.radio import recommender_of
 REPLAY_UP_TO = 3_000_000
 """Events before a slate up to which it is made again unasked: some seconds of folding."""
 _CHUNK = 65_536
-_PATIENT_MS = 60_000.0
 
 
 def replay(home: Home, exposure: Exposure, most: int = REPLAY_UP_TO) -> dict[str, Any]:
@@ -36,9 +33,7 @@ def replay(home: Home, exposure: Exposure, most: int = REPLAY_UP_TO) -> dict[str
         told = f"{exposure.applied:,} events lie before it, more than {most:,}"
         return _cannot(f"{told}: `segue explain --request ID --replay` makes it again")
     with tempfile.TemporaryDirectory(prefix="replay-", dir=home.path) as folder:
-        settings = home.settings
-        server = msgspec.structs.replace(settings.server, deadline_ms=_PATIENT_MS)
-        then = Home(home.path, msgspec.structs.replace(settings, server=server), writer=False)
+        then = Home(home.path, home.settings, writer=False)
         for name in ("log", "catalogue", "artifacts", "vectors"):
             setattr(then, name, getattr(home, name))
         state = home.fresh_state(Path(folder) / "state")
@@ -52,7 +47,7 @@ def replay(home: Home, exposure: Exposure, most: int = REPLAY_UP_TO) -> dict[str
                 model = _model_then(then, exposure)
             except (SegueError, KeyError, TypeError, ValueError) as error:
                 return _cannot(f"the models of then cannot be asked any more: {error}")
-            recommender = recommender_of(then, model=model)
+            recommender = recommender_of(then, model=model, patient=True)
             try:
                 return {**made_again(exposure, recommender, model, state), "events_folded": events}
             finally:
